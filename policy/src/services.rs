@@ -1,0 +1,68 @@
+//! Configuration of the kept daemons, generated from the policy: dnsmasq (DHCPv4, router advertisements, DNS forwarding),
+//! chrony (time) and dhcpcd (a line addressed at run time).
+//!
+//! Only typed atoms reach a file (`text::Atom`): addresses, numbers, fixed words and checked names, so that nothing
+//! written in a policy can add an option or a line.
+
+mod chrony;
+mod dhcpcd;
+mod dnsmasq;
+mod text;
+
+use thiserror::Error;
+
+pub use chrony::chrony_conf;
+pub use dhcpcd::dhcpcd_conf;
+pub use dnsmasq::dnsmasq_conf;
+pub use text::FilePath;
+
+/// The user that dnsmasq runs as.
+pub const NAMES_USER: &str = "sekisho-names";
+/// The domain of the clinic's own names; questions about it never leave the clinic (RFC 9476 reserves `internal`).
+pub const LOCAL_DOMAIN: &str = "clinic.internal";
+
+/// Where the daemons keep their files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServicePaths {
+    /// Leases of the DHCP server.
+    pub leases: FilePath,
+    /// Process id of dnsmasq.
+    pub dnsmasq_pid: FilePath,
+    /// Measured drift of the clock.
+    pub drift: FilePath,
+    /// Command socket of chronyd.
+    pub chrony_socket: FilePath,
+    /// Process id of chronyd.
+    pub chrony_pid: FilePath,
+}
+
+/// Why a configuration cannot be written.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum ServicesError {
+    /// A name with characters that a configuration file could misread.
+    #[error(
+        "`{value}` cannot be written to a service's configuration: use ASCII letters, digits, `.`, `-` and `_` only"
+    )]
+    Name {
+        /// The name.
+        value: String,
+    },
+    /// A hardware address that is none.
+    #[error("`{value}` is not a MAC address such as `02:00:00:00:10:10`")]
+    Mac {
+        /// The text.
+        value: String,
+    },
+    /// A path that a configuration file could misread.
+    #[error("`{value}` is not an absolute path of ASCII letters, digits, `.`, `-` and `_`")]
+    Path {
+        /// The path.
+        value: String,
+    },
+    /// A pool outside the networks of its zone.
+    #[error("the DHCP pool of zone `{zone}` lies in none of its networks")]
+    Pool {
+        /// The zone's name.
+        zone: String,
+    },
+}

@@ -1,0 +1,10 @@
+//! What a policy means: the reference evaluator, its explanations, the checks, and the configuration of the daemons.
+//! One binary, so that the clinic built by hand in `site` is shared.
+#![cfg(test)]
+
+mod checks;
+mod evaluation;
+mod properties;
+mod services;
+mod site;
+mod why;
