@@ -1,0 +1,349 @@
+//! The policy's rule set into the kernel: whole, or by its difference to the one that is there.
+
+mod transaction;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use policy::model::Place;
+use policy::ruleset::{LIVE, Mark, Ruleset};
+
+use crate::batch::BatchError;
+use crate::delta;
+use crate::error::{NetlinkError, Refusal};
+use crate::live::{self, LiveChanges, LiveSet};
+use crate::lower::{self, LowerError};
+use crate::object::Table;
+use crate::socket::{Committed, Connection};
+use crate::verify::{self, Difference};
+use rustix::io::Errno;
+use transaction::Transaction;
+pub(crate) use transaction::mark_of;
+
+/// How often a whole load is tried again because somebody else wrote meanwhile.
+const REPLACE_ATTEMPTS_MAX: u32 = 8;
+/// How often a change of the live set is tried again because an element ended by itself meanwhile.
+const LIVE_ATTEMPTS_MAX: u32 = 4;
+
+/// The kernel's copy of the rule set, through one netlink socket.
+#[derive(Debug)]
+pub struct Netfilter {
+    connection: Connection,
+    table: Table,
+}
+
+/// What an apply did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Applied {
+    /// The generation of the kernel's rules after the last transaction.
+    pub generation: u32,
+    /// The number of transactions: none when nothing was to do.
+    pub transactions: u32,
+}
+
+/// Why a rule set is not in force. The kernel's rules are as before, but for [`ApplyError::Half`].
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// A part of the rule set has no form in the kernel.
+    #[error(transparent)]
+    Lower(#[from] LowerError),
+    /// A part of the rule set cannot be sent.
+    #[error(transparent)]
+    Batch(#[from] BatchError),
+    /// The kernel refused a part of the rule set.
+    #[error("{}{refusal}", flow_text(.flow.as_deref()))]
+    Refused {
+        /// The flow that the refused element belongs to.
+        flow: Option<Box<RefusedFlow>>,
+        /// What the kernel said.
+        refusal: Box<Refusal>,
+    },
+    /// The kernel could not be asked.
+    #[error(transparent)]
+    Netlink(NetlinkError),
+    /// What is new is in force and a later transaction failed, so some of what should have ended has not. Only a load of
+    /// the whole rule set leads on from here.
+    #[error("what is new is in force, what should end is not yet: {0}; load the whole rule set")]
+    Half(#[source] Box<ApplyError>),
+}
+
+/// The flow of a refused element.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefusedFlow {
+    /// Its mark.
+    pub mark: Mark,
+    /// Its name.
+    pub name: String,
+    /// Where it is written.
+    pub place: Option<Place>,
+}
+
+fn flow_text(flow: Option<&RefusedFlow>) -> String {
+    match flow {
+        None => String::new(),
+        Some(RefusedFlow { name, place: Some(place), .. }) => {
+            format!("flow `{name}` (line {}): ", place.line)
+        }
+        Some(RefusedFlow { name, place: None, .. }) => format!("flow `{name}`: "),
+    }
+}
+
+impl Netfilter {
+    /// Opens a socket in the network namespace of the calling thread.
+    pub fn open() -> Result<Self, NetlinkError> {
+        let malformed = |_| NetlinkError::Malformed { what: "the name of the table" };
+        Ok(Self { connection: Connection::open()?, table: lower::table().map_err(malformed)? })
+    }
+
+    /// Loads a rule set, whatever the table holds. Base chains stay where they are, counters that are wanted keep their
+    /// values, and every other thing in the table goes. One transaction puts all of it in force; where a table is in
+    /// force already, one before it and one after it let the rules go over to new range sets without a gap.
+    pub fn replace(&mut self, want: &Ruleset, live: &LiveSet) -> Result<Applied, ApplyError> {
+        let mut attempt = 1;
+        loop {
+            match self.replace_once(want, live) {
+                // Somebody wrote between the snapshot and this.
+                Err(ApplyError::Refused { refusal, .. })
+                    if refusal.errno == Errno::RESTART && attempt < REPLACE_ATTEMPTS_MAX =>
+                {
+                    attempt += 1;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    fn replace_once(&mut self, want: &Ruleset, live: &LiveSet) -> Result<Applied, ApplyError> {
+        let present = self.connection.snapshot(&self.table).map_err(ApplyError::Netlink)?;
+        let staged = delta::staged_whole(want).filter(|_| transaction::can_stage(&self.table, &present));
+        let Some(staged) = staged else {
+            let transaction = Transaction::replace(&self.table, &present, want, live, &[])?;
+            let committed = self.commit(transaction, want)?;
+            return Ok(Applied { generation: committed.generation, transactions: 1 });
+        };
+        let copies: Vec<&str> =
+            staged.sets.keys().map(String::as_str).filter(|name| !want.sets.contains_key(*name)).collect();
+        self.commit(Transaction::copies(&self.table, &present, &staged, &copies)?, want)?;
+        let present = self.connection.snapshot(&self.table).map_err(ApplyError::Netlink)?;
+        let whole = Transaction::replace(&self.table, &present, &staged, live, &copies)?;
+        if let Err(error) = self.commit(whole, want) {
+            self.undo(Transaction::without_sets(&self.table, &copies));
+            return Err(error);
+        }
+        let committed = self.settle(&staged, want).map_err(half)?;
+        Ok(Applied { generation: committed.generation, transactions: 3 })
+    }
+
+    /// Goes from a rule set that is in the kernel to another by what differs: what is new in one transaction, then what
+    /// ends in another; where range sets are replaced, one more before and after them. See [`delta`].
+    pub fn update(&mut self, have: &Ruleset, want: &Ruleset, live: &LiveSet) -> Result<Applied, ApplyError> {
+        let mut steps = Steps { generation: 0, transactions: 0 };
+        match delta::stages(have, want) {
+            None => self.go(have, want, live, &mut steps)?,
+            Some(stages) => {
+                let prepare = delta::plan(have, &stages.prepared).make;
+                let prepare = Transaction::make(
+                    &self.table,
+                    &prepare,
+                    have,
+                    &stages.prepared,
+                    &LiveChanges::default(),
+                )?;
+                let committed = self.commit(prepare, want)?;
+                steps.count(Some(committed));
+                if let Err(error) = self.go(&stages.prepared, &stages.switched, live, &mut steps) {
+                    if !matches!(error, ApplyError::Half(_)) {
+                        let end = delta::plan(&stages.prepared, have).end;
+                        self.undo(Transaction::end(
+                            &self.table,
+                            &end,
+                            &stages.prepared,
+                            &LiveChanges::default(),
+                        ));
+                    }
+                    return Err(error);
+                }
+                if stages.switched != *want {
+                    let settled = self.settle(&stages.switched, want).map_err(half)?;
+                    steps.count(Some(settled));
+                }
+            }
+        }
+        if steps.transactions == 0 {
+            steps.generation = self.connection.generation().map_err(ApplyError::Netlink)?;
+        }
+        Ok(Applied { generation: steps.generation, transactions: steps.transactions })
+    }
+
+    /// What is new, then what ends.
+    fn go(
+        &mut self,
+        have: &Ruleset,
+        want: &Ruleset,
+        live: &LiveSet,
+        steps: &mut Steps,
+    ) -> Result<(), ApplyError> {
+        let delta = delta::plan(have, want);
+        let changes = LiveChanges::between(&self.live().map_err(ApplyError::Netlink)?, live);
+        let make = Transaction::make(&self.table, &delta.make, have, want, &changes)?;
+        let is_made = !make.is_empty();
+        if is_made {
+            let committed = self.commit(make, want)?;
+            steps.count(Some(committed));
+        }
+        match self.end(&delta.end, have, want, live) {
+            Ok(committed) => steps.count(committed),
+            Err(error) if is_made => return Err(half(error)),
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// Takes away what was prepared for a step that then failed. Should this fail, too, the next load clears it.
+    fn undo(&mut self, transaction: Result<Transaction, ApplyError>) {
+        let undone = transaction.and_then(|transaction| self.commit(transaction, &Ruleset::default()));
+        if let Err(error) = undone {
+            tracing::warn!(%error, "prepared sets are left in the kernel; nothing uses them");
+        }
+    }
+
+    /// Takes the rules from the copies of range sets to the sets themselves, and the copies away.
+    fn settle(&mut self, switched: &Ruleset, want: &Ruleset) -> Result<Committed, ApplyError> {
+        let delta = delta::plan(switched, want);
+        let none = LiveChanges::default();
+        let mut transaction = Transaction::make(&self.table, &delta.make, switched, want, &none)?;
+        transaction.add_end(&delta.end, switched, &none)?;
+        self.commit(transaction, want)
+    }
+
+    /// Sends the second transaction of an update, again when a mark ended by itself while it was made.
+    fn end(
+        &mut self,
+        end: &delta::End,
+        have: &Ruleset,
+        want: &Ruleset,
+        live: &LiveSet,
+    ) -> Result<Option<Committed>, ApplyError> {
+        let mut attempt = 1;
+        loop {
+            let changes = LiveChanges::between(&self.live().map_err(ApplyError::Netlink)?, live);
+            let transaction = Transaction::end(&self.table, end, have, &changes)?;
+            if transaction.is_empty() {
+                return Ok(None);
+            }
+            match self.commit(transaction, want) {
+                Err(ApplyError::Refused { refusal, .. })
+                    if is_stale(&refusal) && attempt < LIVE_ATTEMPTS_MAX =>
+                {
+                    attempt += 1;
+                }
+                outcome => return outcome.map(Some),
+            }
+        }
+    }
+
+    /// Changes which marks are live, in one transaction. `have` is what the caller believes the kernel holds; when that
+    /// turns out wrong, as when a mark ended by itself, the kernel is asked and the change made again.
+    pub fn set_live(&mut self, have: &LiveSet, want: &LiveSet) -> Result<(), ApplyError> {
+        let mut have = have.clone();
+        let mut attempt = 1;
+        loop {
+            let changes = LiveChanges::between(&have, want);
+            if changes.is_empty() {
+                return Ok(());
+            }
+            let transaction = Transaction::live(&self.table, &changes)?;
+            match self.commit(transaction, &Ruleset::default()) {
+                Err(ApplyError::Refused { refusal, .. })
+                    if is_stale(&refusal) && attempt < LIVE_ATTEMPTS_MAX =>
+                {
+                    have = self.live().map_err(ApplyError::Netlink)?;
+                    attempt += 1;
+                }
+                outcome => return outcome.map(drop),
+            }
+        }
+    }
+
+    /// Reads the kernel's rules back and compares them rule by rule and element by element; nothing found is equality.
+    /// Times of live marks may differ by `slack`.
+    pub fn verify(
+        &mut self,
+        want: &Ruleset,
+        live: &LiveSet,
+        slack: Duration,
+    ) -> Result<Vec<Difference>, NetlinkError> {
+        let found = self.connection.snapshot(&self.table)?;
+        Ok(verify::compare(&self.table, want, live, slack, &found))
+    }
+
+    /// Packets and bytes of every named counter.
+    pub fn counters(&mut self) -> Result<BTreeMap<String, (u64, u64)>, NetlinkError> {
+        let counters = self.connection.counters(&self.table)?;
+        let entry =
+            |counter: crate::object::Counter| (counter.name.to_string(), (counter.packets, counter.bytes));
+        Ok(counters.into_iter().map(entry).collect())
+    }
+
+    /// The marks that are live, and for how long still.
+    pub fn live(&mut self) -> Result<LiveSet, NetlinkError> {
+        let malformed = |_| NetlinkError::Malformed { what: "the live set" };
+        let set = lower::set(LIVE, &live::set()).map_err(malformed)?;
+        let found = self.connection.elements(&self.table, &set)?;
+        Ok(found.iter().filter_map(verify::live_entry).collect())
+    }
+
+    /// The generation of the kernel's rules: it changes with every transaction of anybody.
+    pub fn generation(&mut self) -> Result<u32, NetlinkError> {
+        self.connection.generation()
+    }
+
+    /// Deletes the table if it is there, and with it every rule of ours.
+    pub fn remove(&mut self) -> Result<(), ApplyError> {
+        let transaction = Transaction::remove(&self.table)?;
+        self.commit(transaction, &Ruleset::default()).map(drop)
+    }
+
+    fn commit(&mut self, transaction: Transaction, ruleset: &Ruleset) -> Result<Committed, ApplyError> {
+        let Transaction { batch, marks } = transaction;
+        match self.connection.commit(batch) {
+            Ok(committed) => Ok(committed),
+            Err(NetlinkError::Refused(refusal)) => {
+                let element = refusal
+                    .element
+                    .and_then(|index| marks.get(&refusal.origin)?.get(index).copied().flatten());
+                let flow = element.and_then(|mark| {
+                    let info = ruleset.marks.get(&mark)?;
+                    Some(Box::new(RefusedFlow { mark, name: info.name.clone(), place: info.place }))
+                });
+                Err(ApplyError::Refused { flow, refusal })
+            }
+            Err(error) => Err(ApplyError::Netlink(error)),
+        }
+    }
+}
+
+/// The transactions of an update so far.
+struct Steps {
+    generation: u32,
+    transactions: u32,
+}
+
+impl Steps {
+    fn count(&mut self, committed: Option<Committed>) {
+        if let Some(committed) = committed {
+            self.generation = committed.generation;
+            self.transactions += 1;
+        }
+    }
+}
+
+fn half(error: ApplyError) -> ApplyError {
+    ApplyError::Half(Box::new(error))
+}
+
+/// Whether a refusal says that an element was there, or not there, against what was believed.
+fn is_stale(refusal: &Refusal) -> bool {
+    let is_live = refusal.origin.as_str() == transaction::LIVE_ORIGIN;
+    is_live && matches!(refusal.errno, Errno::NOENT | Errno::EXIST)
+}

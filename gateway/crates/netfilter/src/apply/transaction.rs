@@ -1,0 +1,365 @@
+//! The transactions of an apply, request by request, in an order that the kernel takes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use policy::ruleset::{Data, Key, LIVE, Mark, Ruleset, Set, Value};
+
+use super::ApplyError;
+use crate::batch::{Batch, Mode, Origin};
+use crate::delta::{End, Make, STAGE_SUFFIX};
+use crate::dump::Snapshot;
+use crate::live::{self, LiveChanges, LiveSet};
+use crate::lower;
+use crate::object::{Element, FoundChain, FoundTable, Table};
+use crate::value::Name;
+
+/// The tag of changes to the live set.
+pub(super) const LIVE_ORIGIN: &str = "the live marks";
+
+/// A batch, and the marks of the elements that its tags stand for.
+pub(super) struct Transaction {
+    pub(super) batch: Batch,
+    pub(super) marks: BTreeMap<Origin, Vec<Option<Mark>>>,
+}
+
+type Step = Result<(), ApplyError>;
+
+impl Transaction {
+    fn new(table: &Table) -> Self {
+        Self { batch: Batch::new(table.clone()), marks: BTreeMap::new() }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.batch.is_empty()
+    }
+
+    /// Everything of a rule set, whatever the table holds.
+    pub(super) fn replace(
+        table: &Table,
+        present: &Snapshot,
+        want: &Ruleset,
+        live: &LiveSet,
+        copies: &[&str],
+    ) -> Result<Self, ApplyError> {
+        let mut this = Self::new(table);
+        // What others changed between the snapshot and this would be left behind unseen.
+        this.batch.require_generation(present.generation);
+        this.clear(table, present, want, copies)?;
+        for name in want.counters.keys() {
+            this.add_counter(name, Mode::Keep)?;
+        }
+        for name in want.chains.keys() {
+            this.add_chain(want, name, Mode::Keep)?;
+        }
+        for name in want.sets.keys().filter(|name| !copies.contains(&name.as_str())) {
+            this.add_set(want, name, live)?;
+        }
+        for name in want.chains.keys() {
+            this.add_rules(want, name)?;
+        }
+        Ok(this)
+    }
+
+    /// Copies of range sets beside all that is in force.
+    pub(super) fn copies(
+        table: &Table,
+        present: &Snapshot,
+        staged: &Ruleset,
+        copies: &[&str],
+    ) -> Result<Self, ApplyError> {
+        let mut this = Self::new(table);
+        this.batch.require_generation(present.generation);
+        for name in copies {
+            this.add_set(staged, name, &LiveSet::new())?;
+        }
+        Ok(this)
+    }
+
+    /// The end of sets that nothing uses.
+    pub(super) fn without_sets(table: &Table, names: &[&str]) -> Result<Self, ApplyError> {
+        let mut this = Self::new(table);
+        for name in names {
+            this.delete_set(name)?;
+        }
+        Ok(this)
+    }
+
+    /// The first transaction of an update: everything new.
+    pub(super) fn make(
+        table: &Table,
+        make: &Make,
+        have: &Ruleset,
+        want: &Ruleset,
+        changes: &LiveChanges,
+    ) -> Result<Self, ApplyError> {
+        let mut this = Self::new(table);
+        for name in &make.counters {
+            this.add_counter(name, Mode::MustBeNew)?;
+        }
+        for name in &make.rules {
+            this.flush_rules(name)?;
+        }
+        for name in &make.moved_chains {
+            this.delete_chain(name)?;
+            this.add_chain(want, name, Mode::MustBeNew)?;
+        }
+        for name in &make.chains {
+            this.add_chain(want, name, Mode::MustBeNew)?;
+        }
+        for name in &make.replaced_sets {
+            this.delete_set(name)?;
+        }
+        for name in make.replaced_sets.iter().chain(&make.sets) {
+            // The live set is in every rule set; were it new, its marks would come with the additions.
+            this.add_set(want, name, &LiveSet::new())?;
+        }
+        for (name, keys) in &make.elements {
+            this.add_elements(want, name, keys)?;
+        }
+        for name in make.rules.iter().chain(&make.chains) {
+            let source = if want.chains.contains_key(name) { want } else { have };
+            this.add_rules(source, name)?;
+        }
+        this.change_live(&LiveChanges { added: changes.added.clone(), ..LiveChanges::default() })?;
+        Ok(this)
+    }
+
+    /// The second transaction of an update: everything that ends, the live marks first.
+    pub(super) fn end(
+        table: &Table,
+        end: &End,
+        have: &Ruleset,
+        changes: &LiveChanges,
+    ) -> Result<Self, ApplyError> {
+        let mut this = Self::new(table);
+        this.add_end(end, have, changes)?;
+        Ok(this)
+    }
+
+    /// Appends everything that ends.
+    pub(super) fn add_end(&mut self, end: &End, have: &Ruleset, changes: &LiveChanges) -> Step {
+        self.change_live(changes)?;
+        for (name, keys) in &end.elements {
+            self.delete_elements(have, name, keys)?;
+        }
+        for name in &end.chains {
+            self.flush_rules(name)?;
+        }
+        for name in &end.sets {
+            self.delete_set(name)?;
+        }
+        for name in &end.chains {
+            self.delete_chain(name)?;
+        }
+        for name in &end.counters {
+            let origin = Origin::from(format!("counter `{name}`").as_str());
+            self.batch.delete_counter(&lower::counter(name)?.name, &origin)?;
+        }
+        Ok(())
+    }
+
+    /// A change of the live set and of nothing else.
+    pub(super) fn live(table: &Table, changes: &LiveChanges) -> Result<Self, ApplyError> {
+        let mut this = Self::new(table);
+        this.change_live(changes)?;
+        Ok(this)
+    }
+
+    /// The end of the table, present or not.
+    pub(super) fn remove(table: &Table) -> Result<Self, ApplyError> {
+        let mut this = Self::new(table);
+        let origin = Origin::from("the table");
+        this.batch.add_table(Mode::Keep, &origin)?;
+        this.batch.delete_table(&origin)?;
+        Ok(this)
+    }
+
+    /// Empties the table of everything but the base chains and counters that are wanted and as they should be.
+    fn clear(&mut self, table: &Table, present: &Snapshot, want: &Ruleset, copies: &[&str]) -> Step {
+        let origin = Origin::from("the table");
+        self.batch.add_table(Mode::Keep, &origin)?;
+        if must_start_over(table, present) {
+            self.batch.delete_table(&origin)?;
+            self.batch.add_table(Mode::Keep, &origin)?;
+            return Ok(());
+        }
+        self.batch.flush_rules(&origin)?;
+        for set in present.sets.iter().filter(|set| !set.is_anonymous && !copies.contains(&set.name.as_str()))
+        {
+            self.batch.delete_set(&set.name, &tag("set", &set.name))?;
+        }
+        let ours = |chain: &&FoundChain| chain.family == Some(table.family) && chain.table == table.name;
+        for chain in present.chains.iter().filter(ours) {
+            let wanted =
+                want.chains.get(chain.name.as_str()).map(|wanted| lower::chain(chain.name.as_str(), wanted));
+            let stays = match wanted.transpose()? {
+                // The policy of a base chain may be changed in place.
+                Some(wanted) => {
+                    chain.is_base && chain.chain.as_ref().is_some_and(|chain| same_place(chain, &wanted))
+                }
+                None => false,
+            };
+            if !stays {
+                self.batch.delete_chain(&chain.name, &tag("chain", &chain.name))?;
+            }
+        }
+        for object in
+            present.objects.iter().filter(|object| !want.counters.contains_key(object.name.as_str()))
+        {
+            self.batch.delete_counter(&object.name, &tag("counter", &object.name))?;
+        }
+        Ok(())
+    }
+
+    fn add_counter(&mut self, name: &str, mode: Mode) -> Step {
+        let origin = Origin::from(format!("counter `{name}`").as_str());
+        Ok(self.batch.add_counter(&lower::counter(name)?, mode, &origin)?)
+    }
+
+    fn add_chain(&mut self, ruleset: &Ruleset, name: &str, mode: Mode) -> Step {
+        let Some(chain) = ruleset.chains.get(name) else { return Ok(()) };
+        let origin = Origin::from(format!("chain `{name}`").as_str());
+        Ok(self.batch.add_chain(&lower::chain(name, chain)?, mode, &origin)?)
+    }
+
+    fn delete_chain(&mut self, name: &str) -> Step {
+        let chain = lower::chain_name(name)?;
+        Ok(self.batch.delete_chain(&chain, &tag("chain", &chain))?)
+    }
+
+    fn flush_rules(&mut self, name: &str) -> Step {
+        let chain = lower::chain_name(name)?;
+        Ok(self.batch.flush_chain(&chain, &tag("rules of chain", &chain))?)
+    }
+
+    fn add_rules(&mut self, ruleset: &Ruleset, name: &str) -> Step {
+        let Some(chain) = ruleset.chains.get(name) else { return Ok(()) };
+        let chain_name = lower::chain_name(name)?;
+        for rule in &chain.rules {
+            let origin = Origin::from(format!("rule `{}` of chain `{name}`", rule.why).as_str());
+            self.batch.add_rule(&chain_name, &lower::rule(rule)?, &origin)?;
+        }
+        Ok(())
+    }
+
+    fn delete_set(&mut self, name: &str) -> Step {
+        let set = lower::set_name(name)?;
+        Ok(self.batch.delete_set(&set, &tag("set", &set))?)
+    }
+
+    /// Adds a set whole; the live set with the marks that are live.
+    fn add_set(&mut self, ruleset: &Ruleset, name: &str, live: &LiveSet) -> Step {
+        let Some(set) = ruleset.sets.get(name) else { return Ok(()) };
+        let spec = lower::set(name, set)?;
+        self.batch.add_set(&spec, Mode::MustBeNew, &tag("set", &spec.name))?;
+        if name == LIVE {
+            let origin = Origin::from(LIVE_ORIGIN);
+            return Ok(self.batch.add_elements(&spec, &live::elements(live), Mode::MustBeNew, &origin)?);
+        }
+        self.with_elements(name, set, set.elements.iter(), |batch, elements, origin| {
+            batch.add_elements(&spec, elements, Mode::MustBeNew, origin)
+        })
+    }
+
+    fn add_elements(&mut self, ruleset: &Ruleset, name: &str, keys: &BTreeSet<Key>) -> Step {
+        let Some(set) = ruleset.sets.get(name) else { return Ok(()) };
+        let spec = lower::set(name, set)?;
+        let elements = keys.iter().filter_map(|key| set.elements.get_key_value(key));
+        self.with_elements(name, set, elements, |batch, elements, origin| {
+            batch.add_elements(&spec, elements, Mode::MustBeNew, origin)
+        })
+    }
+
+    fn delete_elements(&mut self, ruleset: &Ruleset, name: &str, keys: &BTreeSet<Key>) -> Step {
+        let Some(set) = ruleset.sets.get(name) else { return Ok(()) };
+        let spec = lower::set(name, set)?;
+        let elements = keys.iter().filter_map(|key| set.elements.get_key_value(key));
+        self.with_elements(name, set, elements, |batch, elements, origin| {
+            batch.delete_elements(&spec, elements, origin)
+        })
+    }
+
+    /// Lowers elements, puts them into the batch, and remembers whose they are.
+    fn with_elements<'r>(
+        &mut self,
+        name: &str,
+        set: &Set,
+        elements: impl Iterator<Item = (&'r Key, &'r Data)>,
+        put: impl FnOnce(&mut Batch, &[Element], &Origin) -> Result<(), crate::batch::BatchError>,
+    ) -> Step {
+        let origin = Origin::from(format!("elements of set `{name}`").as_str());
+        let mut lowered = Vec::new();
+        let mut marks = Vec::new();
+        for (key, data) in elements {
+            lowered.push(lower::element(name, set, key, data)?);
+            marks.push(mark_of(key, data));
+        }
+        put(&mut self.batch, &lowered, &origin)?;
+        self.marks.insert(origin, marks);
+        Ok(())
+    }
+
+    /// Ends and begins live marks. A mark with another end is deleted and added: added again it would keep the old
+    /// end on some kernels, and lose it on others.
+    fn change_live(&mut self, changes: &LiveChanges) -> Step {
+        let spec = lower::set(LIVE, &live::set())?;
+        let origin = Origin::from(LIVE_ORIGIN);
+        let gone: LiveSet =
+            changes.ended.keys().chain(changes.retimed.keys()).map(|&mark| (mark, None)).collect();
+        self.batch.delete_elements(&spec, &live::elements(&gone), &origin)?;
+        let mut begun = changes.added.clone();
+        begun.extend(&changes.retimed);
+        Ok(self.batch.add_elements(&spec, &live::elements(&begun), Mode::MustBeNew, &origin)?)
+    }
+}
+
+/// Whether copies can be put beside what is in force: the table is there, is to stay, and holds none of a load that was
+/// cut off.
+pub(super) fn can_stage(table: &Table, present: &Snapshot) -> bool {
+    let is_copy = |name: &Name| name.as_str().ends_with(STAGE_SUFFIX);
+    let is_there =
+        present.tables.iter().any(|found| found.family == Some(table.family) && found.name == table.name);
+    is_there && !must_start_over(table, present) && !present.sets.iter().any(|set| is_copy(&set.name))
+}
+
+/// Whether the table holds what a transaction of ours can neither keep nor delete by its name.
+fn must_start_over(table: &Table, present: &Snapshot) -> bool {
+    let ours = |found: &&FoundTable| found.family == Some(table.family) && found.name == table.name;
+    let flagged = present.tables.iter().filter(ours).any(|found| found.flags != 0);
+    let strange_name = |name: &Name| Name::new(name.as_str()).is_err();
+    let strange = present.sets.iter().any(|set| !set.is_anonymous && strange_name(&set.name))
+        || present.chains.iter().any(|chain| chain.table == table.name && strange_name(&chain.name));
+    flagged
+        || strange
+        || present.flowtables > 0
+        || present.objects.iter().any(|object| object.counter.is_none())
+}
+
+fn same_place(one: &crate::object::Chain, other: &crate::object::Chain) -> bool {
+    match (one.base, other.base) {
+        (Some(one), Some(other)) => {
+            (one.kind, one.hook, one.priority) == (other.kind, other.hook, other.priority)
+        }
+        (None, _) | (_, None) => false,
+    }
+}
+
+/// The mark that an element gives, or is about.
+pub(crate) fn mark_of(key: &Key, data: &Data) -> Option<Mark> {
+    if let Data::Mark(mark) = data {
+        return Some(*mark);
+    }
+    key.0.iter().find_map(|range| match range.from {
+        Value::Mark(mark) => Some(mark),
+        Value::Direction(_)
+        | Value::Interface(_)
+        | Value::Ip4(_)
+        | Value::Ip6(_)
+        | Value::Protocol(_)
+        | Value::Port(_) => None,
+    })
+}
+
+fn tag(kind: &str, name: &Name) -> Origin {
+    Origin::from(format!("{kind} `{name}`").as_str())
+}
