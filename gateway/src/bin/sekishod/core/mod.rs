@@ -1,0 +1,206 @@
+//! The core role: decides by [`enforce`], carries out by [`kernel`] and [`network`], answers admins.
+//! It parses only what an authorised peer sends; nothing from the network ever reaches it.
+
+mod answers;
+mod feed;
+mod files;
+mod kernel;
+mod network;
+mod orders;
+mod plan;
+mod sysctl;
+mod time;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use enforce::{Enforcer, Ticket};
+use gateway::accounts::{ADMIN_GROUP, Accounts, WATCH_USER};
+use gateway::store::Store;
+use gateway::wire::{Answer, Change};
+use jiff::Timestamp;
+use policy::ruleset::Mark;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep_until};
+
+use self::kernel::Kernel;
+use self::network::Network;
+use self::plan::{Plan, PlanError};
+use self::time::Clocks;
+use crate::notify::{self, every, tick};
+use crate::sandbox;
+use crate::server::{self, Access, Letter, Peer};
+use crate::signals::{Signals, Word};
+
+/// Requests that wait for the loop at once.
+const LETTERS_MAX: usize = 16;
+/// How often interfaces and the packet filter are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// Warnings kept for `sekisho status`.
+const WARNINGS_MAX: usize = 32;
+/// Repaired differences kept for `sekisho verify`.
+const REPAIRED_MAX: usize = 100;
+
+/// Why a fresh gateway is closed.
+const NO_POLICY: &str = "there is no applied policy yet";
+
+/// The role.
+struct Core {
+    clocks: Clocks,
+    enforcer: Enforcer<Plan>,
+    store: Store,
+    kernel: Kernel,
+    network: Network,
+    services: PathBuf,
+    started_at: Timestamp,
+    /// The plan whose text is `candidate` on disk.
+    candidate: Option<Plan>,
+    /// Those who wait for the end of their apply.
+    waiting: BTreeMap<Ticket, Waiting>,
+    /// One policy is being read at a time: each takes its marks from the ledger of the one in force.
+    preparing: bool,
+    prepared: mpsc::Sender<Prepared>,
+    closed_because: Option<String>,
+    /// Marks that were open when last looked at, and when each last opened or closed.
+    open: BTreeSet<Mark>,
+    changed: BTreeMap<Mark, Timestamp>,
+    warnings: VecDeque<String>,
+    repaired: VecDeque<String>,
+    /// What could not be done about interfaces, as last told.
+    problems: Vec<String>,
+    /// Foreign tables as last told.
+    foreign: Vec<String>,
+    time_recorded: Option<Duration>,
+}
+
+struct Waiting {
+    reply: oneshot::Sender<Answer>,
+    change: Change,
+}
+
+/// A policy that was read beside the loop.
+struct Prepared {
+    result: Result<Plan, PlanError>,
+    peer: Peer,
+    dry_run: bool,
+    reply: oneshot::Sender<Answer>,
+}
+
+/// Serves until told to stop. The firewall stays as it is.
+pub(crate) async fn run(state: &Path, runtime: &Path) -> Result<()> {
+    let mut signals = Signals::listen()?;
+    let store = Store::open(state)?;
+    let accounts = Accounts::read().context("cannot read the accounts of this box")?;
+    sandbox::enter(sandbox::CORE_FAMILIES)?;
+    let (prepared, prepared_rx) = mpsc::channel(1);
+    let mut core = Core::start(store, runtime, prepared)?;
+    core.settle().await;
+    let letters = listen(runtime, accounts)?;
+    notify::ready(&core.line());
+    tracing::info!(state = core.line(), "ready");
+    core.turn(letters, prepared_rx, &mut signals).await;
+    notify::stopping();
+    tracing::info!("stopping; the firewall stays as it is");
+    Ok(())
+}
+
+/// Opens the sockets of admins and of the watch role.
+fn listen(runtime: &Path, accounts: Accounts) -> Result<mpsc::Receiver<Letter>> {
+    let own = rustix::process::geteuid().as_raw();
+    let path = runtime.join("core.sock");
+    let listener = server::bind(&path, Access::Group(accounts.group_id(ADMIN_GROUP)))
+        .with_context(|| format!("cannot listen on `{}`", path.display()))?;
+    let (send, letters) = mpsc::channel(LETTERS_MAX);
+    tokio::spawn(server::serve(listener, server::admins_only(own), send));
+    let path = runtime.join("feed.sock");
+    let listener = server::bind(&path, Access::Group(accounts.group_id(WATCH_USER)))
+        .with_context(|| format!("cannot listen on `{}`", path.display()))?;
+    let readers = [Some(0), Some(own), accounts.user_id(WATCH_USER)];
+    tokio::spawn(feed::serve(listener, readers.into_iter().flatten().collect()));
+    Ok(letters)
+}
+
+impl Core {
+    fn start(store: Store, runtime: &Path, prepared: mpsc::Sender<Prepared>) -> Result<Core> {
+        let clocks = Clocks::start();
+        let now = clocks.now();
+        let last = last_applied(&store);
+        let damage = last.as_ref().err().filter(|why| *why != NO_POLICY).cloned();
+        let trusted = time::still_trusted(&store, now.wall);
+        let mut core = Core {
+            clocks,
+            enforcer: Enforcer::start(last, trusted, now),
+            store,
+            kernel: Kernel::open()?,
+            network: Network::open()?,
+            services: runtime.join("services"),
+            started_at: now.wall,
+            candidate: None,
+            waiting: BTreeMap::new(),
+            preparing: false,
+            prepared,
+            closed_because: None,
+            open: BTreeSet::new(),
+            changed: BTreeMap::new(),
+            warnings: VecDeque::new(),
+            repaired: VecDeque::new(),
+            problems: Vec::new(),
+            foreign: Vec::new(),
+            time_recorded: None,
+        };
+        if let Some(why) = damage {
+            core.warn(why);
+        }
+        Ok(core)
+    }
+
+    /// The loop: one thing at a time, each carried to its end before the next.
+    async fn turn(
+        &mut self,
+        mut letters: mpsc::Receiver<Letter>,
+        mut prepared: mpsc::Receiver<Prepared>,
+        signals: &mut Signals,
+    ) {
+        let mut look = every(LOOK_EVERY);
+        let mut alive = notify::alive_every().map(every);
+        loop {
+            self.settle().await;
+            let due = self.enforcer.poll_timeout(self.clocks.now());
+            tokio::select! {
+                Some(letter) = letters.recv() => self.letter(letter),
+                Some(ready) = prepared.recv() => self.prepared(ready),
+                () = wait(due.map(|at| self.clocks.instant(at))) => self.enforcer.handle_timeout(self.clocks.now()),
+                _ = look.tick() => self.look().await,
+                () = tick(alive.as_mut()) => notify::alive(),
+                word = signals.next() => match word {
+                    Word::Reload => tracing::info!("nothing to reload: policies come by `sekisho apply`"),
+                    Word::Stop => return,
+                },
+            }
+        }
+    }
+
+    /// Keeps something that somebody should look at.
+    fn warn(&mut self, warning: String) {
+        tracing::warn!("{warning}");
+        if self.warnings.len() >= WARNINGS_MAX {
+            self.warnings.pop_front();
+        }
+        self.warnings.push_back(format!("{:.0}: {warning}", self.clocks.now().wall));
+    }
+}
+
+/// The last applied policy, or why there is none.
+fn last_applied(store: &Store) -> Result<Plan, String> {
+    let stored = store.applied().map_err(|error| error.to_string())?.ok_or(NO_POLICY)?;
+    Plan::revive(stored).map_err(|error| store.reject_applied(error.to_string()).to_string())
+}
+
+async fn wait(at: Option<std::time::Instant>) {
+    match at {
+        Some(at) => sleep_until(Instant::from_std(at)).await,
+        None => std::future::pending().await,
+    }
+}

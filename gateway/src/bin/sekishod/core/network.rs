@@ -1,0 +1,166 @@
+//! Interfaces, addresses and routes as the policy has them, by rtnetlink. Only adds: what an admin or a DHCP client
+//! put there stays. Everything may be asked for again at any time; what is there already is left alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use futures_util::TryStreamExt;
+use ipnet::IpNet;
+use policy::model::{Policy, Zone};
+use rtnetlink::packet_route::address::AddressAttribute;
+use rtnetlink::packet_route::link::LinkAttribute;
+use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder};
+use thiserror::Error;
+use tokio::time::timeout;
+
+use super::sysctl;
+
+/// "It is there already" as the kernel says it.
+const EEXIST: i32 = 17;
+
+/// How long the kernel may take for all of it.
+const ANSWER_WAIT: Duration = Duration::from_secs(10);
+
+/// Why the network could not be asked or told.
+#[derive(Debug, Error)]
+pub(crate) enum NetworkError {
+    /// No connection to the kernel.
+    #[error("cannot open rtnetlink: {0}")]
+    Open(#[source] std::io::Error),
+    /// The kernel does not answer.
+    #[error("rtnetlink did not answer within {} s", ANSWER_WAIT.as_secs())]
+    Silent,
+    /// A request failed.
+    #[error("cannot {doing}: {source}")]
+    Request { doing: String, source: rtnetlink::Error },
+}
+
+/// The connection to the kernel.
+#[derive(Debug)]
+pub(crate) struct Network {
+    handle: Handle,
+}
+
+/// What the kernel has now.
+#[derive(Debug, Default)]
+struct Present {
+    links: BTreeMap<String, u32>,
+    addresses: BTreeSet<(u32, IpNet)>,
+}
+
+impl Network {
+    /// Connects; must be called inside the runtime.
+    pub(crate) fn open() -> Result<Self, NetworkError> {
+        let (connection, handle, _) = rtnetlink::new_connection().map_err(NetworkError::Open)?;
+        tokio::spawn(connection);
+        Ok(Network { handle })
+    }
+
+    /// Brings what is there to what the policy has; returns what could not be done, in words.
+    pub(crate) async fn settle(&self, policy: &Policy) -> Result<Vec<String>, NetworkError> {
+        timeout(ANSWER_WAIT, self.settle_zones(policy)).await.unwrap_or(Err(NetworkError::Silent))
+    }
+
+    async fn settle_zones(&self, policy: &Policy) -> Result<Vec<String>, NetworkError> {
+        let present = self.present().await?;
+        let mut problems = Vec::new();
+        for zone in &policy.zones {
+            let Some(name) = zone.interface.as_deref() else { continue };
+            let Some(&index) = present.links.get(name) else {
+                problems.push(format!("zone `{}`: there is no interface `{name}` yet", zone.name));
+                continue;
+            };
+            if let Err(error) = self.settle_zone(zone, name, index, &present).await {
+                problems.push(format!("zone `{}`: {error}", zone.name));
+            }
+        }
+        Ok(problems)
+    }
+
+    async fn settle_zone(
+        &self,
+        zone: &Zone,
+        name: &str,
+        index: u32,
+        present: &Present,
+    ) -> Result<(), anyhow::Error> {
+        sysctl::interface(name, zone.wan.as_ref().is_some_and(|wan| wan.accept_ra))?;
+        self.up(name, index).await?;
+        for address in &zone.gateway {
+            if !present.addresses.contains(&(index, *address)) {
+                self.add_address(name, index, *address).await?;
+            }
+        }
+        for router in zone.wan.iter().flat_map(|wan| &wan.routers) {
+            self.add_default_route(index, *router).await?;
+        }
+        Ok(())
+    }
+
+    async fn present(&self) -> Result<Present, NetworkError> {
+        let failed = |doing: &str| {
+            let doing = doing.to_owned();
+            |source| NetworkError::Request { doing, source }
+        };
+        let mut present = Present::default();
+        let mut links = self.handle.link().get().execute();
+        while let Some(link) = links.try_next().await.map_err(failed("list interfaces"))? {
+            let name = link.attributes.into_iter().find_map(|attribute| match attribute {
+                LinkAttribute::IfName(name) => Some(name),
+                _ => None,
+            });
+            present.links.extend(name.map(|name| (name, link.header.index)));
+        }
+        let mut addresses = self.handle.address().get().execute();
+        while let Some(message) = addresses.try_next().await.map_err(failed("list addresses"))? {
+            let (index, prefix) = (message.header.index, message.header.prefix_len);
+            // On broadcast links both are the same; where only one is there, it is `Address` for IPv6.
+            for attribute in message.attributes {
+                if let AddressAttribute::Local(address) | AddressAttribute::Address(address) = attribute {
+                    present.addresses.extend(IpNet::new(address, prefix).ok().map(|net| (index, net)));
+                }
+            }
+        }
+        Ok(present)
+    }
+
+    async fn up(&self, name: &str, index: u32) -> Result<(), NetworkError> {
+        let request = LinkUnspec::new_with_index(index).up().build();
+        let failed = |source| NetworkError::Request { doing: format!("switch `{name}` on"), source };
+        self.handle.link().set(request).execute().await.map_err(failed)
+    }
+
+    async fn add_address(&self, name: &str, index: u32, address: IpNet) -> Result<(), NetworkError> {
+        tracing::info!(interface = name, "adding the gateway's address");
+        let added = self.handle.address().add(index, address.addr(), address.prefix_len()).execute().await;
+        unless_there(added, || format!("add `{address}` to `{name}`"))
+    }
+
+    async fn add_default_route(&self, index: u32, router: IpAddr) -> Result<(), NetworkError> {
+        let routes = self.handle.route();
+        let added = match router {
+            IpAddr::V4(router) => {
+                let route =
+                    RouteMessageBuilder::<std::net::Ipv4Addr>::new().gateway(router).output_interface(index);
+                routes.add(route.build()).execute().await
+            }
+            IpAddr::V6(router) => {
+                let route =
+                    RouteMessageBuilder::<std::net::Ipv6Addr>::new().gateway(router).output_interface(index);
+                routes.add(route.build()).execute().await
+            }
+        };
+        unless_there(added, || format!("add the default route by `{router}`"))
+    }
+}
+
+fn unless_there(
+    result: Result<(), rtnetlink::Error>,
+    doing: impl Fn() -> String,
+) -> Result<(), NetworkError> {
+    match result {
+        Err(rtnetlink::Error::NetlinkError(error)) if error.raw_code() == -EEXIST => Ok(()),
+        other => other.map_err(|source| NetworkError::Request { doing: doing(), source }),
+    }
+}

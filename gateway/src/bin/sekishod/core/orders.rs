@@ -1,0 +1,260 @@
+//! Carries out what the enforcer commands, and passes on what it tells.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use enforce::{Command, Event, Failure, Order, Outcome, Standing, Step};
+use gateway::wire::{Answer, Fault, FaultKind};
+
+use super::plan::Plan;
+use super::{Core, REPAIRED_MAX, files, sysctl, time};
+use crate::notify;
+
+/// Differences told one by one in a failure; the rest are counted.
+const DIFFERENCES_TOLD: usize = 3;
+
+impl Core {
+    /// Carries out orders until none is left.
+    pub(super) async fn settle(&mut self) {
+        let before = self.line();
+        while let Some(order) = self.enforcer.poll_command() {
+            self.carry_out(order).await;
+            while let Some(event) = self.enforcer.poll_event() {
+                self.tell(event);
+            }
+        }
+        while let Some(event) = self.enforcer.poll_event() {
+            self.tell(event);
+        }
+        let after = self.line();
+        if before != after {
+            notify::status(&after);
+        }
+    }
+
+    async fn carry_out(&mut self, order: Order<Plan>) {
+        let Order { step, command } = order;
+        let result = match command {
+            Command::ReadBack { want, live } => {
+                let found = self.kernel.compare(want.as_ref(), &live);
+                return self.read_back(step, found);
+            }
+            Command::Persist { candidate } => self.persist(candidate),
+            Command::Apply { have, want, live } => {
+                // Nothing is forwarded past chains that are not there.
+                if have.is_none() && !self.kernel.is_guarded() {
+                    self.stop_forwarding();
+                }
+                self.kernel.apply(have.as_ref(), &want, &live)
+            }
+            Command::Commit { policy } => self.commit(policy),
+            Command::Close => {
+                self.stop_forwarding();
+                self.kernel.close()
+            }
+            Command::SetLive { live } => self.kernel.set_live(&live),
+            Command::Surround { policy } => self.surround(&policy).await,
+        };
+        self.enforcer.handle_done(step, result, self.clocks.now());
+    }
+
+    fn read_back(&mut self, step: Step, found: Result<super::kernel::Comparison, netfilter::NetlinkError>) {
+        let result = match found {
+            Ok(found) => {
+                for difference in found.own.iter().take(DIFFERENCES_TOLD) {
+                    tracing::warn!(%difference, "read-back");
+                }
+                let count = found.own.len();
+                self.tell_foreign(found.foreign);
+                Ok(count)
+            }
+            Err(error) => Err(Failure(error.to_string())),
+        };
+        self.enforcer.handle_read_back(step, result, self.clocks.now());
+    }
+
+    fn persist(&mut self, candidate: Plan) -> Result<(), Failure> {
+        self.candidate = None;
+        self.store.persist(&candidate.stored).map_err(failure)?;
+        self.candidate = Some(candidate);
+        Ok(())
+    }
+
+    fn commit(&mut self, policy: Option<Plan>) -> Result<(), Failure> {
+        let candidate = self.candidate.take();
+        let done = match policy {
+            Some(plan) if candidate.is_some_and(|candidate| candidate.is(&plan)) => self.store.commit(),
+            Some(plan) => self.store.write_applied(&plan.stored),
+            None => self.store.forget_applied(),
+        };
+        done.map_err(failure)
+    }
+
+    /// What surrounds the rules, in order: settings, then addresses and routes, then forwarding, then services.
+    async fn surround(&mut self, plan: &Plan) -> Result<(), Failure> {
+        let mut problems: Vec<String> = sysctl::general().iter().map(ToString::to_string).collect();
+        self.settle_network(plan).await;
+        problems.extend(sysctl::forwarding(true).err().map(|error| error.to_string()));
+        problems.extend(files::write(&self.services, &plan.policy).err().map(|error| error.to_string()));
+        if problems.is_empty() { Ok(()) } else { Err(Failure(problems.join("; "))) }
+    }
+
+    async fn settle_network(&mut self, plan: &Plan) {
+        let problems = match self.network.settle(&plan.policy).await {
+            Ok(problems) => problems,
+            Err(error) => vec![error.to_string()],
+        };
+        for problem in problems.iter().filter(|problem| !self.problems.contains(problem)) {
+            tracing::warn!(problem, "interfaces");
+        }
+        self.problems = problems;
+    }
+
+    fn stop_forwarding(&mut self) {
+        if let Err(error) = sysctl::forwarding(false) {
+            self.warn(error.to_string());
+        }
+    }
+
+    /// What is due every few seconds.
+    pub(super) async fn look(&mut self) {
+        match self.enforcer.standing().clone() {
+            Standing::Unknown => {}
+            Standing::Closed => self.look_for_drift(None),
+            Standing::Applied(plan) => {
+                self.settle_network(&plan).await;
+                self.look_for_drift(Some(&plan));
+            }
+        }
+        self.record_time();
+    }
+
+    fn look_for_drift(&mut self, plan: Option<&Plan>) {
+        match self.kernel.is_changed() {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(error) => return self.warn(format!("the packet filter cannot be read: {error}")),
+        }
+        let now = self.clocks.now();
+        match self.kernel.compare(plan, &self.enforcer.live(now)) {
+            Ok(found) => {
+                self.tell_foreign(found.foreign);
+                self.repaired.extend(found.own.iter().take(REPAIRED_MAX).cloned());
+                while self.repaired.len() > REPAIRED_MAX {
+                    self.repaired.pop_front();
+                }
+                self.repair(&found.own);
+            }
+            Err(error) => self.warn(format!("the packet filter cannot be read: {error}")),
+        }
+    }
+
+    /// Puts back what somebody else changed.
+    pub(super) fn repair(&mut self, differences: &[String]) {
+        let Some(first) = differences.first() else { return };
+        for difference in differences.iter().take(DIFFERENCES_TOLD) {
+            tracing::error!(%difference, "the packet filter was changed by somebody else");
+        }
+        let why = format!("somebody else changed the rules in {} places, first: {first}", differences.len());
+        self.enforcer.handle_drift(why, self.clocks.now());
+    }
+
+    fn tell_foreign(&mut self, foreign: Vec<String>) {
+        if foreign != self.foreign {
+            for table in &foreign {
+                self.warn(table.clone());
+            }
+            self.foreign = foreign;
+        }
+    }
+
+    fn record_time(&mut self) {
+        let now = self.clocks.now();
+        let clock = self.enforcer.clock();
+        let due = self.time_recorded.is_none_or(|at| now.elapsed.saturating_sub(at) >= time::RECORD_EVERY);
+        if clock.is_trusted() && due {
+            time::record(&self.store, clock.at(now.elapsed));
+            self.time_recorded = Some(now.elapsed);
+        }
+    }
+
+    /// Makes the next look record the time.
+    pub(super) fn time_changed(&mut self) {
+        self.time_recorded = None;
+        self.record_time();
+    }
+
+    fn tell(&mut self, event: Event) {
+        self.note_changes(matches!(event, Event::Adopted { untouched: true }));
+        match event {
+            Event::Finished(ticket, outcome) => {
+                let answer = self.outcome(outcome);
+                let Some(waiting) = self.waiting.remove(&ticket) else { return };
+                let answer = answer.unwrap_or_else(|| {
+                    let change = waiting.change;
+                    tracing::info!(id = change.id, kept = change.kept, "applied");
+                    Answer::Applied(change)
+                });
+                // Whoever asked may have gone; the log has it.
+                let _ = waiting.reply.send(answer);
+            }
+            Event::Adopted { untouched } => tracing::info!(untouched, "the last applied policy is in force"),
+            Event::Restored(why) => self.warn(format!("the last applied policy was put back: {why}")),
+            Event::Closed(why) => {
+                tracing::warn!(%why, "closed: nothing passes");
+                self.closed_because = Some(why);
+            }
+            Event::CloseFailed(why) => self.warn(format!("the closed state could not be established: {why}")),
+            Event::Jumped(jump) => self.warn(jumped(jump)),
+            Event::LiveChanged => tracing::info!("windows opened or closed"),
+            Event::SurroundFailed(why) => self.warn(why),
+            Event::NotDurable(why) => {
+                self.warn(format!("the policy in force is not safe on disk yet: {why}"))
+            }
+        }
+    }
+
+    /// Remembers when flows opened and closed. What was open before this daemon began did not change now.
+    fn note_changes(&mut self, is_adopted: bool) {
+        let now = self.clocks.now();
+        let open: BTreeSet<_> = self.enforcer.live(now).into_keys().collect();
+        if !is_adopted {
+            self.changed.extend(open.symmetric_difference(&self.open).map(|mark| (*mark, now.wall)));
+        }
+        let marks = self.enforcer.standing().policy().map(|plan| &plan.ruleset.marks);
+        self.changed.retain(|mark, _| marks.is_some_and(|marks| marks.contains_key(mark)));
+        self.open = open;
+    }
+
+    /// The answer to an apply that did not succeed.
+    fn outcome(&mut self, outcome: Outcome) -> Option<Answer> {
+        let fault = match outcome {
+            Outcome::Applied => {
+                self.closed_because = None;
+                return None;
+            }
+            Outcome::Refused(why) => Fault::new(FaultKind::Failed, format!("nothing was changed: {why}")),
+            Outcome::RolledBack(why) => {
+                Fault::new(FaultKind::RolledBack, format!("the last applied policy is in force again: {why}"))
+            }
+            Outcome::Closed(why) => Fault::new(FaultKind::Closed, format!("nothing passes: {why}")),
+        };
+        self.warn(format!("an apply failed: {}", fault.message));
+        Some(Answer::Failed(fault))
+    }
+}
+
+fn jumped(jump: enforce::Jump) -> String {
+    let seconds = |size: Duration| size.as_secs_f64().round();
+    match jump {
+        enforce::Jump::Forward(size) => format!("the clock was set forward by {} s", seconds(size)),
+        enforce::Jump::Back(size) => format!(
+            "the clock was set back by {} s; windows go on by the old time until `sekisho time trusted`",
+            seconds(size)
+        ),
+    }
+}
+
+fn failure(error: impl std::fmt::Display) -> Failure {
+    Failure(error.to_string())
+}

@@ -1,0 +1,72 @@
+//! `sekishod`: the gateway's roles. One binary, run as separate units with their own users.
+
+mod core;
+mod logging;
+mod notify;
+mod sandbox;
+mod server;
+mod signals;
+mod watch;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::{Parser, ValueEnum};
+use gateway::store::StoreError;
+
+/// Exit status when another daemon holds the state directory.
+const EXIT_SECOND_DAEMON: u8 = 3;
+
+/// The gateway's daemon. Started by systemd; see the units sekisho-core.service and sekisho-watch.service.
+///
+/// Exit status: 0 stopped when asked; 1 failed; 2 wrong usage; 3 another daemon uses the state directory.
+/// Stopping leaves the firewall as it is.
+#[derive(Debug, Parser)]
+#[command(name = "sekishod", version, max_term_width = 100)]
+struct Args {
+    /// What this process shall be.
+    role: Role,
+    /// Where the last applied policy rests (core only).
+    #[arg(long, env = "STATE_DIRECTORY", default_value = "/var/lib/sekisho")]
+    state_dir: PathBuf,
+    /// Where sockets and generated configuration appear.
+    #[arg(long, env = "RUNTIME_DIRECTORY", default_value = "/run/sekisho")]
+    runtime_dir: PathBuf,
+    /// Socket at which core hands the log of denied packets to watch.
+    #[arg(long, env = "SEKISHO_FEED", default_value = "/run/sekisho/feed.sock")]
+    feed: PathBuf,
+    /// Form of the log on standard error.
+    #[arg(long, env = "SEKISHO_LOG_FORMAT", value_enum, default_value_t = logging::Format::Text)]
+    log: logging::Format,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Role {
+    /// Decides and carries out: holds CAP_NET_ADMIN, parses nothing of strangers.
+    Core,
+    /// Reads what the kernel denied; holds nothing.
+    Watch,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    logging::start(args.log);
+    match run(&args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(error = format!("{error:#}"), "stopped");
+            let second = matches!(error.downcast_ref(), Some(StoreError::Locked(_)));
+            ExitCode::from(if second { EXIT_SECOND_DAEMON } else { 1 })
+        }
+    }
+}
+
+fn run(args: &Args) -> Result<()> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start tokio")?;
+    match args.role {
+        Role::Core => runtime.block_on(core::run(&args.state_dir, &args.runtime_dir)),
+        Role::Watch => runtime.block_on(watch::run(&args.runtime_dir, &args.feed)),
+    }
+}
