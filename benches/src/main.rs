@@ -1,0 +1,62 @@
+//! Paired benchmarks. Ours and a peer take turns in one run, so that the ratio holds when the machine's speed drifts.
+//!
+//! `make bench` runs all, `make bench NAME=policy.load` those whose name begins so. Each figure is printed with median
+//! and spread and appended as one JSON object to `target/bench/results.jsonl`. Needs root: it builds namespaces.
+
+mod cost;
+mod load;
+mod packets;
+mod pairs;
+mod peers;
+mod site;
+
+use anyhow::{Result, ensure};
+use clap::Parser;
+
+use pairs::Figure;
+
+/// A benchmark: gives one figure.
+type Bench = (&'static str, fn(&Options) -> Result<Figure>);
+
+const BENCHES: [Bench; 5] = [
+    ("policy.load10000.vs_nft", load::against_nft),
+    ("policy.newflow.vs_ufw", packets::new_flow_against_ufw),
+    ("policy.newflow.vs_linear1000", packets::new_flow_against_linear),
+    ("policy.newflow.10000_vs_10", packets::new_flow_by_size),
+    ("policy.pps.10000_vs_10", packets::established_by_size),
+];
+
+/// Paired benchmarks of Sekisho against its peers.
+#[derive(Debug, Parser)]
+struct Options {
+    /// Runs only the figures whose names begin with this.
+    name: Option<String>,
+    /// Pairs of runs, at least 5.
+    #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u16).range(5..=200))]
+    pairs: u16,
+    /// Lists the figures and ends.
+    #[arg(long)]
+    list: bool,
+}
+
+#[expect(clippy::print_stdout, reason = "the table is what the program is for")]
+fn main() -> Result<()> {
+    let options = Options::parse();
+    let chosen: Vec<&Bench> = BENCHES
+        .iter()
+        .filter(|(name, _)| options.name.as_ref().is_none_or(|prefix| name.starts_with(prefix)))
+        .collect();
+    ensure!(!chosen.is_empty(), "no figure begins with that name: see --list");
+    if options.list {
+        chosen.iter().for_each(|(name, _)| println!("{name}"));
+        return Ok(());
+    }
+    println!("{}", pairs::HEADER);
+    for (name, bench) in chosen {
+        let figure = bench(&options)?;
+        debug_assert_eq!(figure.name, *name, "a figure has the name it is listed under");
+        println!("{figure}");
+        figure.record()?;
+    }
+    Ok(())
+}
