@@ -3,11 +3,13 @@
 //! Pure. First everything new is *made* while all that is old still stands, then what is no longer wanted is *broken*.
 //! A range set that loses much is never edited in place (19 s at 10,000 elements): it is replaced under its name. Its
 //! elements appear only at the end of a commit, after the rules that use them: for some ten packets per change a new
-//! set looks empty (measured). So rules go over to it by [`stages`]: never to a range set of the same transaction.
+//! set looks empty (measured). So rules go over to it by [`stages`]: never to a range set of the same transaction. And a
+//! deleted map looks empty to a packet that is among its rules at that moment (a packet in some 10^5, measured): so maps
+//! are deleted by a transaction of their own, when no rule uses them any more.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use policy::ruleset::{Chain, DataType, Key, Ruleset, Set, Statement};
+use policy::ruleset::{Chain, DataType, Key, LIVE, Ruleset, Set, Statement};
 
 /// The most elements that are deleted from a range set in place: one deletion among 10,000 takes some 70 ms.
 pub const DELETIONS_IN_PLACE_MAX: usize = 8;
@@ -87,7 +89,7 @@ pub fn plan(have: &Ruleset, want: &Ruleset) -> Delta {
     delta
 }
 
-/// The added name of a range set's copy, while its rules go over.
+/// The added name of a set's copy, while its rules go over.
 pub const STAGE_SUFFIX: &str = ".next";
 
 /// Rule sets on the way from one to another, each of which the last one's rules can go over to without a gap.
@@ -95,16 +97,20 @@ pub const STAGE_SUFFIX: &str = ".next";
 pub struct Stages {
     /// The old rules, and beside them the new range sets: those that are replaced under another name.
     pub prepared: Ruleset,
-    /// The new rules, which still use the other names; nothing uses the replaced sets, so they are new already.
+    /// The new rules, which still use the other names; nothing uses the replaced sets any more.
     pub switched: Ruleset,
+    /// The same, with the replaced sets as they shall be.
+    pub rebuilt: Ruleset,
 }
 
 /// Finds the rule sets on the way, none when the direct way has no gap.
 pub fn stages(have: &Ruleset, want: &Ruleset) -> Option<Stages> {
     let delta = plan(have, want);
-    let is_range = |name: &&String| want.sets.get(*name).is_some_and(is_stageable);
-    let replaced: BTreeSet<String> = delta.make.replaced_sets.iter().filter(is_range).cloned().collect();
-    let new: BTreeSet<String> = delta.make.sets.iter().filter(is_range).cloned().collect();
+    let of = |names: &BTreeSet<String>, is: fn(&Set) -> bool| -> BTreeSet<String> {
+        names.iter().filter(|name| want.sets.get(*name).is_some_and(is)).cloned().collect()
+    };
+    let replaced = of(&delta.make.replaced_sets, refers_to_nothing);
+    let new = of(&delta.make.sets, |set| set.interval && refers_to_nothing(set));
     let is_joined = want
         .chains
         .iter()
@@ -119,28 +125,29 @@ pub fn stages(have: &Ruleset, want: &Ruleset) -> Option<Stages> {
     }
     let copies = copies(want, &replaced);
     prepared.sets.extend(copies.clone());
-    let mut switched = renamed(want, &replaced);
-    switched.sets.extend(copies);
-    Some(Stages { prepared, switched })
+    let mut rebuilt = renamed(want, &replaced);
+    rebuilt.sets.extend(copies);
+    let mut switched = rebuilt.clone();
+    let old = |name: &String| have.sets.get(name).map(|set| (name.clone(), set.clone()));
+    switched.sets.extend(replaced.iter().filter_map(old));
+    Some(Stages { prepared, switched, rebuilt })
 }
 
-/// The rule set with copies of all its range sets, and its rules using the copies: what a load from nothing known goes
-/// through. None when it has no range sets.
-pub(crate) fn staged_whole(want: &Ruleset) -> Option<Ruleset> {
-    let ranges: BTreeSet<String> =
-        want.sets.iter().filter(|(_, set)| is_stageable(set)).map(|(name, _)| name.clone()).collect();
-    let mut staged = renamed(want, &ranges);
-    staged.sets.extend(copies(want, &ranges));
-    (!ranges.is_empty()).then_some(staged)
+/// The rule set with copies of all its sets but the live one, and its rules using the copies: what a load over something
+/// unknown goes through.
+pub(crate) fn staged_whole(want: &Ruleset) -> Ruleset {
+    let names: BTreeSet<String> = want.sets.keys().filter(|name| *name != LIVE).cloned().collect();
+    let mut staged = renamed(want, &names);
+    staged.sets.extend(copies(want, &names));
+    staged
 }
 
-/// Ranges whose elements refer to nothing else.
-fn is_stageable(set: &Set) -> bool {
-    set.interval
-        && match set.data {
-            None | Some(DataType::Mark) => true,
-            Some(DataType::Verdict | DataType::Counter) => false,
-        }
+/// Whether a set's elements can be there before anything else that is new.
+fn refers_to_nothing(set: &Set) -> bool {
+    match set.data {
+        None | Some(DataType::Mark) => true,
+        Some(DataType::Verdict | DataType::Counter) => false,
+    }
 }
 
 fn copies(want: &Ruleset, names: &BTreeSet<String>) -> BTreeMap<String, Set> {

@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use policy::model::Place;
-use policy::ruleset::{LIVE, Mark, Ruleset};
+use policy::ruleset::{LIVE, Mark, Ruleset, Set};
 
 use crate::batch::BatchError;
-use crate::delta;
+use crate::delta::{self, Stages};
 use crate::error::{NetlinkError, Refusal};
 use crate::live::{self, LiveChanges, LiveSet};
 use crate::lower::{self, LowerError};
@@ -24,6 +24,12 @@ pub(crate) use transaction::mark_of;
 const REPLACE_ATTEMPTS_MAX: u32 = 8;
 /// How often a change of the live set is tried again because an element ended by itself meanwhile.
 const LIVE_ATTEMPTS_MAX: u32 = 4;
+
+/// Sets of exact keys from this size on are looked at again when they seem to differ: the kernel makes their tables larger
+/// some time after they were filled, and a reading meanwhile misses elements and gives others twice.
+const REHASH_MIN_ELEMENTS: usize = 256;
+const REHASH_LOOKS_MAX: u32 = 8;
+const REHASH_WAIT: Duration = Duration::from_millis(150);
 
 /// The kernel's copy of the rule set, through one netlink socket.
 #[derive(Debug)]
@@ -97,7 +103,7 @@ impl Netfilter {
 
     /// Loads a rule set, whatever the table holds. Base chains stay where they are, counters that are wanted keep their
     /// values, and every other thing in the table goes. One transaction puts all of it in force; where a table is in
-    /// force already, one before it and one after it let the rules go over to new range sets without a gap.
+    /// force already, others before and after it let the rules go over to new sets without a gap.
     pub fn replace(&mut self, want: &Ruleset, live: &LiveSet) -> Result<Applied, ApplyError> {
         let mut attempt = 1;
         loop {
@@ -115,23 +121,26 @@ impl Netfilter {
 
     fn replace_once(&mut self, want: &Ruleset, live: &LiveSet) -> Result<Applied, ApplyError> {
         let present = self.connection.snapshot(&self.table).map_err(ApplyError::Netlink)?;
-        let staged = delta::staged_whole(want).filter(|_| transaction::can_stage(&self.table, &present));
-        let Some(staged) = staged else {
-            let transaction = Transaction::replace(&self.table, &present, want, live, &[])?;
+        if !transaction::can_stage(&self.table, &present, want)? {
+            let transaction = Transaction::replace(&self.table, &present, want, live)?;
             let committed = self.commit(transaction, want)?;
             return Ok(Applied { generation: committed.generation, transactions: 1 });
-        };
+        }
+        let staged = delta::staged_whole(want);
         let copies: Vec<&str> =
             staged.sets.keys().map(String::as_str).filter(|name| !want.sets.contains_key(*name)).collect();
-        self.commit(Transaction::copies(&self.table, &present, &staged, &copies)?, want)?;
-        let present = self.connection.snapshot(&self.table).map_err(ApplyError::Netlink)?;
-        let whole = Transaction::replace(&self.table, &present, &staged, live, &copies)?;
-        if let Err(error) = self.commit(whole, want) {
+        let prepare = Transaction::prepare(&self.table, &present, &staged, &copies)?;
+        let prepared = self.commit(prepare, want)?;
+        let switch = Transaction::switch(&self.table, &present, prepared.generation, &staged, live)?;
+        if let Err(error) = self.commit(switch, want) {
             self.undo(Transaction::without_sets(&self.table, &copies));
             return Err(error);
         }
-        let committed = self.settle(&staged, want).map_err(half)?;
-        Ok(Applied { generation: committed.generation, transactions: 3 })
+        let mut steps = Steps { generation: prepared.generation, transactions: 2 };
+        let clean = Transaction::clean(&self.table, &present, want).map_err(half)?;
+        steps.count(Some(self.commit(clean, want).map_err(half)?));
+        self.settle(&staged, want, &mut steps).map_err(half)?;
+        Ok(Applied { generation: steps.generation, transactions: steps.transactions })
     }
 
     /// Goes from a rule set that is in the kernel to another by what differs: what is new in one transaction, then what
@@ -163,9 +172,9 @@ impl Netfilter {
                     }
                     return Err(error);
                 }
-                if stages.switched != *want {
-                    let settled = self.settle(&stages.switched, want).map_err(half)?;
-                    steps.count(Some(settled));
+                if stages.rebuilt != *want {
+                    self.rebuild(&stages, want, &mut steps).map_err(half)?;
+                    self.settle(&stages.rebuilt, want, &mut steps).map_err(half)?;
                 }
             }
         }
@@ -207,13 +216,25 @@ impl Netfilter {
         }
     }
 
-    /// Takes the rules from the copies of range sets to the sets themselves, and the copies away.
-    fn settle(&mut self, switched: &Ruleset, want: &Ruleset) -> Result<Committed, ApplyError> {
+    /// Makes the replaced sets new, while nothing uses them.
+    fn rebuild(&mut self, stages: &Stages, want: &Ruleset, steps: &mut Steps) -> Result<(), ApplyError> {
+        let Stages { switched, rebuilt, .. } = stages;
+        let make = delta::plan(switched, rebuilt).make;
+        let rebuild = Transaction::make(&self.table, &make, switched, rebuilt, &LiveChanges::default())?;
+        steps.count(Some(self.commit(rebuild, want)?));
+        Ok(())
+    }
+
+    /// Takes the rules from the copies of sets to the sets themselves, and then the copies away: a packet that is still
+    /// among the old rules when a map is deleted finds it empty.
+    fn settle(&mut self, switched: &Ruleset, want: &Ruleset, steps: &mut Steps) -> Result<(), ApplyError> {
         let delta = delta::plan(switched, want);
         let none = LiveChanges::default();
-        let mut transaction = Transaction::make(&self.table, &delta.make, switched, want, &none)?;
-        transaction.add_end(&delta.end, switched, &none)?;
-        self.commit(transaction, want)
+        let switch = Transaction::make(&self.table, &delta.make, switched, want, &none)?;
+        steps.count(Some(self.commit(switch, want)?));
+        let end = Transaction::end(&self.table, &delta.end, switched, &none)?;
+        steps.count(Some(self.commit(end, want)?));
+        Ok(())
     }
 
     /// Sends the second transaction of an update, again when a mark ended by itself while it was made.
@@ -273,8 +294,17 @@ impl Netfilter {
         live: &LiveSet,
         slack: Duration,
     ) -> Result<Vec<Difference>, NetlinkError> {
-        let found = self.connection.snapshot(&self.table)?;
-        Ok(verify::compare(&self.table, want, live, slack, &found))
+        let is_large = |set: &Set| !set.interval && set.elements.len() >= REHASH_MIN_ELEMENTS;
+        let mut looks = if want.sets.values().any(is_large) { REHASH_LOOKS_MAX } else { 1 };
+        loop {
+            let found = self.connection.snapshot(&self.table)?;
+            let differences = verify::compare(&self.table, want, live, slack, &found);
+            looks -= 1;
+            if differences.is_empty() || looks == 0 {
+                return Ok(differences);
+            }
+            std::thread::sleep(REHASH_WAIT);
+        }
     }
 
     /// Packets and bytes of every named counter.

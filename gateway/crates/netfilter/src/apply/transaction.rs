@@ -10,7 +10,7 @@ use crate::delta::{End, Make, STAGE_SUFFIX};
 use crate::dump::Snapshot;
 use crate::live::{self, LiveChanges, LiveSet};
 use crate::lower;
-use crate::object::{Element, FoundChain, FoundTable, Table};
+use crate::object::{Element, FoundChain, FoundSet, FoundTable, Table};
 use crate::value::Name;
 
 /// The tag of changes to the live set.
@@ -39,19 +39,18 @@ impl Transaction {
         present: &Snapshot,
         want: &Ruleset,
         live: &LiveSet,
-        copies: &[&str],
     ) -> Result<Self, ApplyError> {
         let mut this = Self::new(table);
         // What others changed between the snapshot and this would be left behind unseen.
         this.batch.require_generation(present.generation);
-        this.clear(table, present, want, copies)?;
+        this.clear(table, present, want)?;
         for name in want.counters.keys() {
             this.add_counter(name, Mode::Keep)?;
         }
         for name in want.chains.keys() {
             this.add_chain(want, name, Mode::Keep)?;
         }
-        for name in want.sets.keys().filter(|name| !copies.contains(&name.as_str())) {
+        for name in want.sets.keys() {
             this.add_set(want, name, live)?;
         }
         for name in want.chains.keys() {
@@ -60,8 +59,8 @@ impl Transaction {
         Ok(this)
     }
 
-    /// Copies of range sets beside all that is in force.
-    pub(super) fn copies(
+    /// Copies of sets beside all that is in force, and what their elements refer to.
+    pub(super) fn prepare(
         table: &Table,
         present: &Snapshot,
         staged: &Ruleset,
@@ -69,8 +68,60 @@ impl Transaction {
     ) -> Result<Self, ApplyError> {
         let mut this = Self::new(table);
         this.batch.require_generation(present.generation);
+        for name in staged.counters.keys() {
+            this.add_counter(name, Mode::Keep)?;
+        }
+        // Base chains are there: `can_stage` saw them.
+        for (name, _) in staged.chains.iter().filter(|(_, chain)| chain.base.is_none()) {
+            this.add_chain(staged, name, Mode::Keep)?;
+        }
         for name in copies {
             this.add_set(staged, name, &LiveSet::new())?;
+        }
+        Ok(this)
+    }
+
+    /// All rules go over to the copies at once, and what is live is new with them. A set that is no map may be deleted
+    /// with the rules that use it: packets among them still find its elements.
+    pub(super) fn switch(
+        table: &Table,
+        present: &Snapshot,
+        prepared_generation: u32,
+        staged: &Ruleset,
+        live: &LiveSet,
+    ) -> Result<Self, ApplyError> {
+        let mut this = Self::new(table);
+        this.batch.require_generation(prepared_generation);
+        this.batch.flush_rules(&Origin::from("the table"))?;
+        if present.sets.iter().any(|set| set.name.as_str() == LIVE) {
+            this.delete_set(LIVE)?;
+        }
+        this.add_set(staged, LIVE, live)?;
+        for name in staged.chains.keys() {
+            // For the policies of base chains.
+            this.add_chain(staged, name, Mode::Keep)?;
+        }
+        for name in staged.chains.keys() {
+            this.add_rules(staged, name)?;
+        }
+        Ok(this)
+    }
+
+    /// What was there and is not used any more goes, and the sets come under their own names.
+    pub(super) fn clean(table: &Table, present: &Snapshot, want: &Ruleset) -> Result<Self, ApplyError> {
+        let mut this = Self::new(table);
+        let is_old = |set: &&FoundSet| !set.is_anonymous && set.name.as_str() != LIVE;
+        for set in present.sets.iter().filter(is_old) {
+            this.batch.delete_set(&set.name, &tag("set", &set.name))?;
+        }
+        let ours = |chain: &&FoundChain| chain.family == Some(table.family) && chain.table == table.name;
+        let unwanted = |chain: &&FoundChain| !want.chains.contains_key(chain.name.as_str());
+        for chain in present.chains.iter().filter(ours).filter(unwanted) {
+            this.batch.delete_chain(&chain.name, &tag("chain", &chain.name))?;
+        }
+        this.delete_unwanted_counters(present, want)?;
+        for name in want.sets.keys().filter(|name| *name != LIVE) {
+            this.add_set(want, name, &LiveSet::new())?;
         }
         Ok(this)
     }
@@ -175,7 +226,7 @@ impl Transaction {
     }
 
     /// Empties the table of everything but the base chains and counters that are wanted and as they should be.
-    fn clear(&mut self, table: &Table, present: &Snapshot, want: &Ruleset, copies: &[&str]) -> Step {
+    fn clear(&mut self, table: &Table, present: &Snapshot, want: &Ruleset) -> Step {
         let origin = Origin::from("the table");
         self.batch.add_table(Mode::Keep, &origin)?;
         if must_start_over(table, present) {
@@ -184,8 +235,7 @@ impl Transaction {
             return Ok(());
         }
         self.batch.flush_rules(&origin)?;
-        for set in present.sets.iter().filter(|set| !set.is_anonymous && !copies.contains(&set.name.as_str()))
-        {
+        for set in present.sets.iter().filter(|set| !set.is_anonymous) {
             self.batch.delete_set(&set.name, &tag("set", &set.name))?;
         }
         let ours = |chain: &&FoundChain| chain.family == Some(table.family) && chain.table == table.name;
@@ -203,9 +253,12 @@ impl Transaction {
                 self.batch.delete_chain(&chain.name, &tag("chain", &chain.name))?;
             }
         }
-        for object in
-            present.objects.iter().filter(|object| !want.counters.contains_key(object.name.as_str()))
-        {
+        self.delete_unwanted_counters(present, want)
+    }
+
+    fn delete_unwanted_counters(&mut self, present: &Snapshot, want: &Ruleset) -> Step {
+        let unwanted = |name: &Name| !want.counters.contains_key(name.as_str());
+        for object in present.objects.iter().filter(|object| unwanted(&object.name)) {
             self.batch.delete_counter(&object.name, &tag("counter", &object.name))?;
         }
         Ok(())
@@ -313,13 +366,30 @@ impl Transaction {
     }
 }
 
-/// Whether copies can be put beside what is in force: the table is there, is to stay, and holds none of a load that was
-/// cut off.
-pub(super) fn can_stage(table: &Table, present: &Snapshot) -> bool {
+/// Whether the rules that are in force can go over to others without a gap: what is there can be told apart from copies,
+/// and every base chain stays where it is.
+pub(super) fn can_stage(table: &Table, present: &Snapshot, want: &Ruleset) -> Result<bool, ApplyError> {
     let is_copy = |name: &Name| name.as_str().ends_with(STAGE_SUFFIX);
-    let is_there =
-        present.tables.iter().any(|found| found.family == Some(table.family) && found.name == table.name);
-    is_there && !must_start_over(table, present) && !present.sets.iter().any(|set| is_copy(&set.name))
+    if must_start_over(table, present) || present.sets.iter().any(|set| is_copy(&set.name)) {
+        return Ok(false);
+    }
+    for (name, chain) in &want.chains {
+        let wanted = lower::chain(name, chain)?;
+        let mut ours = present
+            .chains
+            .iter()
+            .filter(|found| found.family == Some(table.family) && found.table == table.name);
+        let stays = match ours.find(|found| found.name == wanted.name).map(|found| found.chain.as_ref()) {
+            None => wanted.base.is_none(),
+            Some(None) => false,
+            Some(Some(found)) if wanted.base.is_none() => found.base.is_none(),
+            Some(Some(found)) => same_place(found, &wanted),
+        };
+        if !stays {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Whether the table holds what a transaction of ours can neither keep nor delete by its name.

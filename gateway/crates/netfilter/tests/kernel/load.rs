@@ -207,11 +207,15 @@ fn comparable(mut ruleset: Ruleset) -> Ruleset {
 
 /// What `ip link` says about a kind of interface.
 fn can_add_link(kind: &str) -> bool {
-    let extra: &[&str] = if kind == "vlan" { &["id", "5"] } else { &[] };
-    let arguments = [&["link", "add", "link", "lo", "name", "sekisho-t", "type", kind], extra].concat();
-    let plain = [&["link", "add", "name", "sekisho-t", "type", kind][..], extra].concat();
-    let arguments = if kind == "vlan" { arguments } else { plain };
-    std::process::Command::new("ip").args(arguments).output().expect("ip").status.success()
+    let ip = |arguments: &[&str]| {
+        std::process::Command::new("ip").args(arguments).output().expect("ip").status.success()
+    };
+    if kind != "vlan" {
+        return ip(&["link", "add", "name", "sekisho-w", "type", kind]);
+    }
+    // A VLAN needs an Ethernet link below it: loopback refuses.
+    assert!(ip(&["link", "add", "sekisho-a", "type", "veth", "peer", "name", "sekisho-b"]));
+    ip(&["link", "add", "link", "sekisho-a", "name", "sekisho-t", "type", "vlan", "id", "5"])
 }
 
 /// What `nft` lists of our table, without handles, comments and the order of things that have none.

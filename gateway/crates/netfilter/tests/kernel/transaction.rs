@@ -25,11 +25,12 @@ fn more_than_one_page_of_128_kib_is_installed_whole() {
         }
         let rules_bytes = batch.size_bytes();
         assert!(rules_bytes > 3 * 128 * 1024, "{rules_bytes}");
-        let set = interval_map();
-        let elements: Vec<Element> = (0..12_000).map(interval_element).collect();
+        // Exact keys: a kernel 6.1 takes time that grows with the square of the number of ranges in one batch.
+        let set = exact_map();
+        let elements: Vec<Element> = (0..12_000).map(exact_element).collect();
         batch.add_set(&set, Mode::MustBeNew, &"map".into()).unwrap();
         batch.add_elements(&set, &elements, Mode::MustBeNew, &"elements".into()).unwrap();
-        assert!(batch.size_bytes() - rules_bytes > 5 * 128 * 1024, "{}", batch.size_bytes());
+        assert!(batch.size_bytes() - rules_bytes > 3 * 128 * 1024, "{}", batch.size_bytes());
         let mut connection = Connection::open().unwrap();
         connection.commit(batch).unwrap();
         let snapshot = connection.snapshot(&table()).unwrap();
@@ -312,6 +313,14 @@ fn interval_element(index: u32) -> Element {
     let address = Data::be32(0x0a00_0000 + index);
     let end = |port| Data::concat([&address, &Data::byte(6), &Data::be16(port)]).unwrap();
     Element { key: end(80), key_end: Some(end(443)), data: ElementData::Mark(index + 1), timeout_ms: None }
+}
+
+fn exact_map() -> SetSpec {
+    SetSpec { interval: false, ..interval_map() }
+}
+
+fn exact_element(index: u32) -> Element {
+    Element { key_end: None, ..interval_element(index) }
 }
 
 fn marks(text: &str) -> SetSpec {

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use enforce::{Enforcer, Ticket};
+use enforce::{Enforcer, Standing, Ticket};
 use gateway::accounts::{ADMIN_GROUP, Accounts, WATCH_USER};
 use gateway::store::Store;
 use gateway::wire::{Answer, Change};
@@ -97,6 +97,7 @@ pub(crate) async fn run(state: &Path, runtime: &Path) -> Result<()> {
     let (prepared, prepared_rx) = mpsc::channel(1);
     let mut core = Core::start(store, runtime, prepared)?;
     core.settle().await;
+    core.established()?;
     let letters = listen(runtime, accounts)?;
     notify::ready(&core.line());
     tracing::info!(state = core.line(), "ready");
@@ -154,6 +155,14 @@ impl Core {
             core.warn(why);
         }
         Ok(core)
+    }
+
+    /// Ready is said of a state that was read back, and of no other: else the service manager shall try again.
+    fn established(&self) -> Result<()> {
+        let why = || self.warnings.back().cloned().unwrap_or_default();
+        let known = !matches!(self.enforcer.standing(), Standing::Unknown);
+        anyhow::ensure!(known, "neither a policy nor the closed state could be established: {}", why());
+        Ok(())
     }
 
     /// The loop: one thing at a time, each carried to its end before the next.
