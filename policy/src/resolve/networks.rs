@@ -138,7 +138,7 @@ pub(super) fn first_host(net: &IpNet) -> Option<IpNet> {
     IpNet::new(first, net.prefix_len()).ok()
 }
 
-/// Which zone an address belongs to; INVARIANT: ordered, and disjoint once [`Owned::overlaps`] found nothing.
+/// Which zone an address belongs to; INVARIANT: ordered, and disjoint once `overlaps` found nothing.
 pub(super) struct Owned(Vec<Range>);
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

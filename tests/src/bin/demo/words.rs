@@ -1,0 +1,177 @@
+//! Everything the demo says, in Japanese and English. The words are those of the glossary.
+use std::{env, fmt::Display};
+
+/// Speaks Japanese or English.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Words {
+    japanese: bool,
+}
+
+/// A sentence in both languages, Japanese first.
+macro_rules! sentences {
+    ($($name:ident($($argument:ident),*): $ja:literal, $en:literal;)*) => {
+        impl Words {
+            $(pub(crate) fn $name(self, $($argument: impl Display),*) -> String {
+                if self.japanese { format!($ja) } else { format!($en) }
+            })*
+        }
+    };
+}
+
+impl Words {
+    /// Takes the language that was asked for, else the one of the environment (locale(7)).
+    pub(crate) fn new(language: Option<&str>) -> Self {
+        let environment = ["LC_ALL", "LC_MESSAGES", "LANG"];
+        let found = environment.iter().find_map(|name| env::var(name).ok().filter(|value| !value.is_empty()));
+        let language = language.map(ToOwned::to_owned).or(found).unwrap_or_default();
+        Self { japanese: language.starts_with("ja") }
+    }
+
+    /// The locale for the programs that are run.
+    pub(crate) fn locale(self) -> &'static str {
+        if self.japanese { "ja_JP.UTF-8" } else { "C.UTF-8" }
+    }
+
+    /// Short names of the places, at most six columns in Japanese, seven in English.
+    pub(crate) fn place(self, zone: &str) -> &str {
+        let (ja, en) = match zone {
+            "ehr" => ("カルテ", "ehr"),
+            "billing" => ("会計", "billing"),
+            "modality" => ("検査", "modal."),
+            "staff" => ("受付", "staff"),
+            "guest" => ("来院者", "guest"),
+            "management" => ("管理", "manage."),
+            "wan" => ("院外", "outside"),
+            "gateway" => ("関所", "gateway"),
+            other => (other, other),
+        };
+        if self.japanese { ja } else { en }
+    }
+}
+
+sentences! {
+    held(): "成立", "holds";
+    broken(): "不成立", "BROKEN";
+    title(): "関所 (Sekisho) デモ: 診療所のネットワークを名前空間の中に作り、実際に通った通信を測ります",
+        "Sekisho, the demo: a clinic's network in namespaces, and what was measured in it";
+    title_sabotage(name): "わざと壊します (SABOTAGE={name}): 該当する行で失敗して終わるのが正しい結果です",
+        "SABOTAGE={name}: something is broken on purpose, and the demo must fail at the line that measures it";
+
+    clinic(): "診療所が立ち上がります", "The clinic comes up";
+    clinic_up(hosts, servers): "機器 {hosts}台とサーバ {servers}個が動き、関所はまだ何も通しません",
+        "{hosts} hosts and {servers} servers run; the gateway lets nothing through yet";
+    silent_before(sent, arrived): "通信方針の適用前: {sent}個送って {arrived}個到達",
+        "before any policy: {sent} packets sent, {arrived} arrived";
+    role_line(role, user, uid, capabilities, seccomp):
+        "{role}: 利用者 {user} (uid {uid})、権限 {capabilities}、自身の seccomp {seccomp}",
+        "{role}: user {user} (uid {uid}), capabilities {capabilities}, seccomp filter of its own {seccomp}";
+    nothing(): "なし", "none";
+    on(): "有効", "on";
+    off(): "無効", "off";
+    roles(): "core は CAP_NET_ADMIN と seccomp、watch は権限なし (/proc で確認)",
+        "core holds CAP_NET_ADMIN alone under its filter, watch holds nothing (read from /proc)";
+
+    applying(): "通信方針を適用します", "The policy is applied";
+    applied(ms): "{ms} ミリ秒で適用しました", "applied in {ms} ms";
+    verified(rules, elements, id): "カーネルから読み戻した規則 {rules}件・要素 {elements}件が通信方針 {id} と一致",
+        "{rules} rules and {elements} elements read back from the kernel equal policy {id}";
+    differs(rules, elements, id): "カーネルの規則 {rules}件・要素 {elements}件が通信方針 {id} と一致しません",
+        "the {rules} rules and {elements} elements in the kernel differ from policy {id}";
+    time_trusted(): "時計を信頼するまでは、期限・時間帯のある通信許可は開きません:",
+        "Until the clock is trusted, nothing with an end or a schedule opens:";
+
+    matrix(): "区画の間で実際に通ったもの", "What really passed between the zones";
+    matrix_legend(hosts, services):
+        "{hosts}台の間で {services} を IPv4 と IPv6 の両方で送りました。\n行=送信元、列=宛先。「到達した数=通信方針が許す数」。判定は宛先での記録によります。",
+        "Between {hosts} hosts, {services}, over both IPv4 and IPv6.\nRows send, columns receive: \"arrived=allowed by the policy\", judged by capture at the destination.";
+    matrix_corner(): "元＼先", "from\\to";
+    matrix_heads_flow(): "通信許可", "flow";
+    matrix_heads_line(): "行", "line";
+    matrix_heads_ways(): "到達した通信", "arrived";
+    matrix_more(count): "ほか {count}件", "and {count} more";
+    matrix_agrees(agreeing, cells, allowed, forbidden, passed, ms):
+        "{cells}組のうち {agreeing}組で測定と通信方針が一致 (許可 {allowed}個、禁止 {forbidden}個のうち通過 {passed}個、{ms} ミリ秒)",
+        "measured and policy agree in {agreeing} of {cells} pairs ({allowed} allowed; {forbidden} forbidden, {passed} of them passed; {ms} ms)";
+    wrong_passed(what): "禁止されているのに通った: {what}", "forbidden, and passed: {what}";
+    wrong_stopped(what): "許可されているのに届かない: {what}", "allowed, and did not arrive: {what}";
+
+    applications(): "本物のアプリケーション", "Real applications";
+    dicom(): "CT から PACS へ DICOM C-ECHO が成功", "DICOM C-ECHO from ct to pacs succeeds";
+    ssh(connection): "管理用パソコンから電子カルテサーバへ SSH でログイン ({connection})",
+        "SSH from admin to ehr-server logs in ({connection})";
+    web(page): "受付から電子カルテサーバの 443番 へ HTTP: {page}",
+        "HTTP from reception to port 443 of ehr-server: {page}";
+    outside(page): "受付から院外のウェブへ HTTP: {page}", "HTTP from reception to the web outside: {page}";
+    refused(): "待合室のスマートフォンから電子カルテサーバへは届きません", "phone cannot reach ehr-server";
+    why(place): "理由と通信方針の行が示されます: {place}", "`why` names the policy's line: {place}";
+    denied(): "watch がその拒否を記録しています", "watch has seen the refusal";
+    own_line(): "その行は:", "That line reads:";
+
+    ending(): "通信中の許可を外します", "A flow ends while a transfer runs";
+    transfers(): "画像閲覧 (pacs → reception) とカルテ閲覧 (ehr-server → reception) が同時に流れています。画像閲覧の許可だけを外します:",
+        "Images (pacs → reception) and records (ehr-server → reception) are being transferred; the flow of the images is taken out:";
+    transfer_applied(ms): "{ms} ミリ秒で適用しました", "applied in {ms} ms";
+    ended(last, v4, v6): "画像閲覧は終了: コマンドから {last} ミリ秒後が最後の到達 (それまでに IPv4 {v4}件、IPv6 {v6}件)",
+        "the images ended: the last record arrived {last} ms after the command ({v4} before over IPv4, {v6} over IPv6)";
+    goes_on(after): "画像閲覧は終わっていません: 適用の完了後も {after}件が到達",
+        "the images did not end: {after} records arrived after the apply had ended";
+    beside(sent, lost): "カルテ閲覧はそのまま: {sent}件送信、欠落 {lost}件、切断なし",
+        "the records went on: {sent} sent, {lost} lost, no reset";
+
+    load(): "通信中に 20回適用します", "Twenty applies under load";
+    load_intro(permitted, forbidden):
+        "許可された通信 {permitted}本と禁止された通信 {forbidden}本を流しながら、通信方針を切り替えます。",
+        "The policy changes while {permitted} permitted and {forbidden} forbidden streams are sent.";
+    load_applies(count, median, worst): "{count}回すべて適用 (中央値 {median} ミリ秒、最長 {worst} ミリ秒)",
+        "{count} applies succeeded (median {median} ms, longest {worst} ms)";
+    load_kept(sent, lost, resets): "許可された通信: {sent}件送信、欠落 {lost}件、切断 {resets}件",
+        "permitted: {sent} sent, {lost} lost, {resets} resets";
+    load_stopped(sent, passed): "禁止された通信: {sent}件送信、通過 {passed}件",
+        "forbidden: {sent} sent, {passed} passed";
+
+    tampering(): "だれかが規則を書き換えました", "Somebody edits the rules";
+    leak(arrived): "書き換えは実際に効いていました (来院者→カルテ {arrived}個通過)",
+        "the edit was real ({arrived} packets from guest to ehr passed)";
+    found(): "verify が違いを見つけました", "`verify` finds the difference";
+    put_back(): "もう一度適用し、一致を確認", "applied again, and equal again";
+    closed_again(arrived): "来院者→カルテ: {arrived}個通過", "from guest to ehr: {arrived} packets passed";
+
+    timer(): "すべてのプロセスが止まっても期限は守られます", "An end comes with every process dead";
+    timer_until(end): "期限 {end} の通信許可を加えます:", "A flow until {end} is added:";
+    timer_applied(): "適用しました", "applied";
+    timer_killed(): "SIGKILL で core と watch を止めました。残った Sekisho のプロセス:",
+        "core and watch are killed by SIGKILL; processes of Sekisho that are left:";
+    timer_after_kill(after): "停止後も期限までは通信が続く ({after}件到達)",
+        "after the kill it goes on until its end ({after} records arrived)";
+    timer_ended(offset): "期限で終了: 最後の到達は期限の {offset} ミリ秒", "ended on time: the last record arrived {offset} ms from the end";
+    timer_beside(sent, lost): "ほかの通信は停止と再起動の間もそのまま: {sent}件送信、欠落 {lost}件",
+        "another connection went on through kill and restart: {sent} sent, {lost} lost";
+    timer_back(id): "再起動後、最後に適用した通信方針 {id} が有効", "started again, the last applied policy {id} is in force";
+    timer_verified(): "再起動後もカーネルの規則は一致", "and the kernel's rules equal it";
+
+    summary(): "まとめ", "Summary";
+    all_held(count, seconds): "✔ 期待した {count}件すべてが成立しました ({seconds} 秒)",
+        "✔ all {count} expectations held ({seconds} s)";
+    one_broken(broken, held, seconds):
+        "✖ 不成立: {broken}\n  それまでの {held}件は成立 ({seconds} 秒)。ここで終了します。",
+        "✖ does not hold: {broken}\n  {held} held before it ({seconds} s); the demo ends here.";
+    could_not_run(error): "デモを実行できませんでした: {error}", "the demo could not run: {error}";
+
+    keep_title(): "このまま動かしておきます", "Left running";
+    keep_shell(): "機器の中でシェルを開く (gw は関所):", "A shell in any host (gw is the gateway):";
+    keep_admin(): "管理者として試す:", "As the admin:";
+    keep_try(): "試してみる通信:", "To try:";
+    keep_end(): "Enter キーまたは Ctrl-C で終了し、すべて片付けます。", "Enter or Ctrl-C ends and removes everything.";
+    keep_end_remote(): "Ctrl-C で終了し、すべて片付けます。", "Ctrl-C ends and removes everything.";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_language_asked_for_wins() {
+        assert_eq!(Words::new(Some("ja_JP.UTF-8")).held(), "成立");
+        assert_eq!(Words::new(Some("en")).held(), "holds");
+    }
+}
