@@ -3,6 +3,11 @@
 //!
 //! `SEKISHO_SKIP_QEMU=1` leaves it out and says so; without that, a missing QEMU or kernel is a failure.
 
+#![expect(
+    clippy::panic,
+    reason = "a test that cannot go on says so; clippy exempts only functions marked as tests"
+)]
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
