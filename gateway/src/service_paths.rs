@@ -8,8 +8,9 @@ use policy::services::{FilePath, ServicePaths, ServicesError};
 /// Never on an installed system: the paths are plain.
 pub fn installed() -> Result<ServicePaths, ServicesError> {
     Ok(ServicePaths {
-        leases: FilePath::new("/var/lib/sekisho-names/dnsmasq.leases")?,
-        dnsmasq_pid: FilePath::new("/run/sekisho-names/dnsmasq.pid")?,
+        leases: FilePath::new("/var/lib/sekisho-leases/dnsmasq.leases")?,
+        leases_pid: FilePath::new("/run/sekisho-leases/dnsmasq.pid")?,
+        names_pid: FilePath::new("/run/sekisho-names/dnsmasq.pid")?,
         drift: FilePath::new("/var/lib/sekisho-chrony/drift")?,
         chrony_socket: FilePath::new("/run/sekisho-chrony/chronyd.sock")?,
         chrony_pid: FilePath::new("/run/sekisho-chrony/chronyd.pid")?,

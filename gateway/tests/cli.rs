@@ -65,7 +65,7 @@ fn render_writes_rules_and_services() {
     let rules = sekisho(&["policy", "render", path]);
     assert_eq!(status(&rules), Some(0));
     assert!(String::from_utf8_lossy(&rules.stdout).contains("table inet sekisho"));
-    for (service, word) in [("dnsmasq", "dhcp-range"), ("chrony", "allow ")] {
+    for (service, word) in [("names", "bogus-priv"), ("leases", "dhcp-range"), ("chrony", "allow ")] {
         let output = sekisho(&["policy", "render", path, "--services", service]);
         assert_eq!(status(&output), Some(0));
         assert!(String::from_utf8_lossy(&output.stdout).contains(word), "{service}");

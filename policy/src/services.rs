@@ -1,5 +1,5 @@
-//! Configuration of the kept daemons, generated from the policy: dnsmasq (DHCPv4, router advertisements, DNS forwarding),
-//! chrony (time) and dhcpcd (a line addressed at run time).
+//! Configuration of the kept daemons, generated from the policy: dnsmasq (once for DNS forwarding, once for DHCPv4 and
+//! router advertisements), chrony (time) and dhcpcd (a line addressed at run time).
 //!
 //! Only typed atoms reach a file (`text::Atom`): addresses, numbers, fixed words and checked names, so that nothing
 //! written in a policy can add an option or a line.
@@ -13,11 +13,13 @@ use thiserror::Error;
 
 pub use chrony::chrony_conf;
 pub use dhcpcd::dhcpcd_conf;
-pub use dnsmasq::dnsmasq_conf;
+pub use dnsmasq::{leases_conf, names_conf};
 pub use text::FilePath;
 
-/// The user that dnsmasq runs as.
+/// The user that the dnsmasq of DNS runs as.
 pub const NAMES_USER: &str = "sekisho-names";
+/// The user that the dnsmasq of DHCP and router advertisements runs as.
+pub const LEASES_USER: &str = "sekisho-leases";
 /// The domain of the clinic's own names; questions about it never leave the clinic (RFC 9476 reserves `internal`).
 pub const LOCAL_DOMAIN: &str = "clinic.internal";
 
@@ -26,8 +28,10 @@ pub const LOCAL_DOMAIN: &str = "clinic.internal";
 pub struct ServicePaths {
     /// Leases of the DHCP server.
     pub leases: FilePath,
-    /// Process id of dnsmasq.
-    pub dnsmasq_pid: FilePath,
+    /// Process id of the dnsmasq of DHCP and router advertisements.
+    pub leases_pid: FilePath,
+    /// Process id of the dnsmasq of DNS.
+    pub names_pid: FilePath,
     /// Measured drift of the clock.
     pub drift: FilePath,
     /// Command socket of chronyd.

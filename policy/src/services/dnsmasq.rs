@@ -1,11 +1,14 @@
-//! dnsmasq 2.90: DHCPv4 pools, router advertisements and DNS forwarding for the zones that ask for them.
+//! dnsmasq 2.90, twice: DNS forwarding in one process, DHCPv4 pools and router advertisements in another.
+//!
+//! dnsmasq refuses to serve DHCPv4 without CAP_NET_ADMIN; what parses DNS from the internet must not hold it. Nothing is
+//! lost by the split: clients' names for themselves were never believed, so DNS knew nothing from leases.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net};
 
-use super::text::{Bracketed, Conf, Mac, Name, Tagged};
-use super::{LOCAL_DOMAIN, NAMES_USER, ServicePaths, ServicesError};
+use super::text::{Bracketed, Conf, FilePath, Mac, Name, Tagged};
+use super::{LEASES_USER, LOCAL_DOMAIN, NAMES_USER, ServicePaths, ServicesError};
 use crate::model::{DhcpPool, Policy, Zone, ZoneId};
 
 /// Names kept in the cache.
@@ -17,25 +20,36 @@ const CACHE_TTL_MAX_S: u32 = 86_400;
 /// Largest DNS answer over UDP: what fits every path (DNS flag day 2020).
 const ANSWER_BYTES_MAX: u32 = 1_232;
 
-/// The configuration of dnsmasq, or `None` when no zone asks for DHCP, router advertisements or DNS.
+/// The configuration of the dnsmasq that answers DNS, or `None` when no zone asks for it.
 ///
 /// # Errors
 /// [`ServicesError`] names the value that cannot be written.
-pub fn dnsmasq_conf(policy: &Policy, paths: &ServicePaths) -> Result<Option<String>, ServicesError> {
-    let served: Vec<Served<'_>> =
-        policy.zones().filter(|(_, zone)| asks(zone)).map(Served::new).collect::<Result<_, _>>()?;
+pub fn names_conf(policy: &Policy, paths: &ServicePaths) -> Result<Option<String>, ServicesError> {
+    let served = served(policy, |zone| zone.dns)?;
     if served.is_empty() {
         return Ok(None);
     }
     let mut conf = Conf::new(("=", ","));
-    process(&mut conf, paths);
+    process(&mut conf, NAMES_USER, &paths.names_pid);
     interfaces(&mut conf, policy, &served)?;
-    if served.iter().any(|served| served.zone.dns) {
-        names(&mut conf, policy);
-    } else {
-        conf.comment("No zone asks for DNS.");
-        conf.line("port", &[&0]);
+    names(&mut conf, policy);
+    Ok(Some(conf.into_text()))
+}
+
+/// The configuration of the dnsmasq that serves DHCPv4 and router advertisements, or `None` when no zone asks for them.
+///
+/// # Errors
+/// [`ServicesError`] names the value that cannot be written.
+pub fn leases_conf(policy: &Policy, paths: &ServicePaths) -> Result<Option<String>, ServicesError> {
+    let served = served(policy, |zone| zone.dhcp.is_some() || zone.router_advertisement)?;
+    if served.is_empty() {
+        return Ok(None);
     }
+    let mut conf = Conf::new(("=", ","));
+    process(&mut conf, LEASES_USER, &paths.leases_pid);
+    interfaces(&mut conf, policy, &served)?;
+    conf.comment("DNS is another process's work, one without power over the network.");
+    conf.line("port", &[&0]);
     if served.iter().any(|served| served.zone.router_advertisement) {
         conf.comment("Router advertisements (RFC 4861): addresses by SLAAC only.");
         conf.line("enable-ra", &[]);
@@ -66,16 +80,16 @@ impl<'a> Served<'a> {
     }
 }
 
-/// Never the outside, whatever its keys say.
-fn asks(zone: &Zone) -> bool {
-    let wants = zone.dhcp.is_some() || zone.router_advertisement || zone.dns;
-    wants && !zone.is_external() && zone.interface.is_some()
+/// The zones that ask; never the outside, whatever its keys say.
+fn served(policy: &Policy, asks: fn(&Zone) -> bool) -> Result<Vec<Served<'_>>, ServicesError> {
+    let inside = |zone: &Zone| !zone.is_external() && zone.interface.is_some();
+    policy.zones().filter(|(_, zone)| inside(zone) && asks(zone)).map(Served::new).collect()
 }
 
-fn process(conf: &mut Conf, paths: &ServicePaths) {
-    conf.line("user", &[&NAMES_USER]);
-    conf.line("group", &[&NAMES_USER]);
-    conf.line("pid-file", &[&paths.dnsmasq_pid]);
+fn process(conf: &mut Conf, user: &'static str, pid: &FilePath) {
+    conf.line("user", &[&user]);
+    conf.line("group", &[&user]);
+    conf.line("pid-file", &[pid]);
     conf.line("log-facility", &[&"-"]);
     // Nothing but this file: no resolv.conf, no hosts file.
     conf.line("no-resolv", &[]);
@@ -86,11 +100,8 @@ fn process(conf: &mut Conf, paths: &ServicePaths) {
 fn interfaces(conf: &mut Conf, policy: &Policy, served: &[Served<'_>]) -> Result<(), ServicesError> {
     conf.comment("Only these interfaces, also when they come later; never the outside.");
     conf.line("bind-dynamic", &[]);
-    for Served { interface, zone, .. } in served {
+    for Served { interface, .. } in served {
         conf.line("interface", &[interface]);
-        if zone.dhcp.is_none() && !zone.router_advertisement {
-            conf.line("no-dhcp-interface", &[interface]);
-        }
     }
     conf.line("except-interface", &[&"lo"]);
     for zone in policy.zones.iter().filter(|zone| zone.is_external()) {

@@ -4,7 +4,9 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 
 use policy::model::{DhcpPool, Policy};
-use policy::services::{FilePath, ServicePaths, ServicesError, chrony_conf, dhcpcd_conf, dnsmasq_conf};
+use policy::services::{
+    FilePath, ServicePaths, ServicesError, chrony_conf, dhcpcd_conf, leases_conf, names_conf,
+};
 use proptest::prelude::*;
 
 use crate::site::*;
@@ -13,7 +15,8 @@ fn paths() -> ServicePaths {
     let path = |text| FilePath::new(text).unwrap();
     ServicePaths {
         leases: path("/var/lib/sekisho/leases"),
-        dnsmasq_pid: path("/run/sekisho/dnsmasq.pid"),
+        leases_pid: path("/run/sekisho/leases.pid"),
+        names_pid: path("/run/sekisho/names.pid"),
         drift: path("/var/lib/sekisho/drift"),
         chrony_socket: path("/run/sekisho/chronyd.sock"),
         chrony_pid: path("/run/sekisho/chronyd.pid"),
@@ -38,13 +41,18 @@ fn served() -> Policy {
     policy
 }
 
-fn dnsmasq(policy: &Policy) -> String {
-    dnsmasq_conf(policy, &paths()).unwrap().unwrap()
+fn names(policy: &Policy) -> String {
+    names_conf(policy, &paths()).unwrap().unwrap()
+}
+
+fn leases(policy: &Policy) -> String {
+    leases_conf(policy, &paths()).unwrap().unwrap()
 }
 
 #[test]
 fn golden_files() {
-    insta::assert_snapshot!("dnsmasq", dnsmasq(&served()));
+    insta::assert_snapshot!("names", names(&served()));
+    insta::assert_snapshot!("leases", leases(&served()));
     insta::assert_snapshot!("chrony", chrony_conf(&served(), &paths()).unwrap());
     insta::assert_snapshot!("dhcpcd", dhcpcd_conf(&clinic_on_dhcp(Vec::new())).unwrap().unwrap());
 }
@@ -54,10 +62,31 @@ fn nothing_is_written_for_what_nobody_asks() {
     let mut policy = clinic(Vec::new());
     policy.zones[GUEST.0].dhcp = None;
     policy.zones[EHR.0].router_advertisement = false;
-    assert_eq!(dnsmasq_conf(&policy, &paths()).unwrap(), None);
+    assert_eq!(names_conf(&policy, &paths()).unwrap(), None);
+    assert_eq!(leases_conf(&policy, &paths()).unwrap(), None);
     assert_eq!(dhcpcd_conf(&policy).unwrap(), None, "the line is static");
     let time = chrony_conf(&policy, &paths()).unwrap();
     assert!(time.contains("\nport 0\n") && time.contains("\nserver 192.0.2.123 iburst\n"), "{time}");
+}
+
+/// What holds CAP_NET_ADMIN never opens the port of DNS; what opens it serves nothing that needs the capability.
+#[test]
+fn names_and_leases_do_nothing_of_each_other() {
+    let mut policy = served();
+    let dns_port_closed = |text: &str| text.contains("\nport=0\n") && !text.contains("\nserver=");
+    assert!(dns_port_closed(&leases(&policy)));
+    assert!(!names(&policy).lines().any(|line| line.starts_with("dhcp-") || line == "enable-ra"));
+    for zone in &mut policy.zones {
+        zone.dns = false;
+    }
+    assert_eq!(names_conf(&policy, &paths()).unwrap(), None);
+    assert!(dns_port_closed(&leases(&policy)));
+    let mut policy = served();
+    for zone in &mut policy.zones {
+        (zone.dhcp, zone.router_advertisement) = (None, false);
+    }
+    assert_eq!(leases_conf(&policy, &paths()).unwrap(), None);
+    assert_eq!(names(&policy), names(&served()), "names depend on no lease");
 }
 
 #[test]
@@ -65,8 +94,10 @@ fn the_outside_is_never_served() {
     let mut policy = served();
     let wan = &mut policy.zones[WAN.0];
     (wan.dns, wan.ntp, wan.router_advertisement) = (true, true, true);
-    let (names, time) = (dnsmasq(&policy), chrony_conf(&policy, &paths()).unwrap());
-    assert!(!names.contains("\ninterface=eth0\n") && names.contains("\nexcept-interface=eth0\n"), "{names}");
+    for text in [names(&policy), leases(&policy)] {
+        assert!(!text.contains("\ninterface=eth0\n") && text.contains("\nexcept-interface=eth0\n"), "{text}");
+    }
+    let time = chrony_conf(&policy, &paths()).unwrap();
     assert_eq!(time, chrony_conf(&served(), &paths()).unwrap());
     assert!(!time.contains("allow\n") && !time.contains("allow 0"), "{time}");
 }
@@ -85,7 +116,9 @@ fn a_line_asks_for_its_own_families_only() {
 
 #[test]
 fn the_daemons_accept_what_is_written() {
-    run("dnsmasq", &["--test", "-C", "-"], &dnsmasq(&served()));
+    for text in [names(&served()), leases(&served())] {
+        run("dnsmasq", &["--test", "-C", "-"], &text);
+    }
     let time = chrony_conf(&served(), &paths()).unwrap();
     let printed = run("chronyd", &["-p", "-f", "/dev/stdin"], &time);
     assert!(printed.is_none_or(|printed| printed.contains("allow 192.168.90.0/24")));
@@ -130,9 +163,9 @@ fn a_pool_outside_its_zone_is_refused() {
     let mut policy = served();
     let refused = Err(ServicesError::Pool { zone: "guest".to_owned() });
     policy.zones[GUEST.0].networks = vec!["192.168.91.0/24".parse().unwrap()];
-    assert_eq!(dnsmasq_conf(&policy, &paths()), refused);
+    assert_eq!(leases_conf(&policy, &paths()), refused);
     policy.zones[GUEST.0].networks = vec!["192.168.90.0/25".parse().unwrap()];
-    assert_eq!(dnsmasq_conf(&policy, &paths()), refused, "its end lies outside");
+    assert_eq!(leases_conf(&policy, &paths()), refused, "its end lies outside");
 }
 
 fn plausible_mac() -> impl Strategy<Value = String> {
@@ -144,7 +177,9 @@ fn names_are_plain_or_refused() {
     for bad in ["", "-x", ".x", "a b", "a,b", "a#b", "a=b", "a\nuser=root", "lan*", "eth0:1", "内線"] {
         let mut policy = served();
         policy.zones[GUEST.0].interface = Some(bad.to_owned());
-        assert_eq!(dnsmasq_conf(&policy, &paths()), Err(ServicesError::Name { value: bad.to_owned() }));
+        let refused = Err(ServicesError::Name { value: bad.to_owned() });
+        assert_eq!(names_conf(&policy, &paths()), refused);
+        assert_eq!(leases_conf(&policy, &paths()), refused);
     }
     for bad in [
         "",
@@ -156,7 +191,7 @@ fn names_are_plain_or_refused() {
     ] {
         let mut policy = served();
         policy.devices[CT.0].mac = Some(bad.to_owned());
-        assert_eq!(dnsmasq_conf(&policy, &paths()), Err(ServicesError::Mac { value: bad.to_owned() }));
+        assert_eq!(leases_conf(&policy, &paths()), Err(ServicesError::Mac { value: bad.to_owned() }));
     }
 }
 
@@ -170,8 +205,11 @@ proptest! {
         policy.devices[CT.0].mac = Some(mac);
         policy.devices[CT.0].name = name.clone();
         policy.zones[GUEST.0].name = name;
-        if let Ok(Some(text)) = dnsmasq_conf(&policy, &paths()) {
-            prop_assert_eq!(options(&text, '='), options(&dnsmasq(&served()), '='));
+        if let Ok(Some(text)) = names_conf(&policy, &paths()) {
+            prop_assert_eq!(options(&text, '='), options(&names(&served()), '='));
+        }
+        if let Ok(Some(text)) = leases_conf(&policy, &paths()) {
+            prop_assert_eq!(options(&text, '='), options(&leases(&served()), '='));
         }
         let mut policy = clinic_on_dhcp(Vec::new());
         policy.zones[WAN.0].interface = policy.zones[GUEST.0].interface.clone();

@@ -12,7 +12,7 @@ use lab::Role;
 
 use crate::{
     daemon::{READY_LIMIT, Site, unit_file},
-    router_basics::{start_names, start_time},
+    router_basics::{start_leases, start_names, start_time},
     site::{flow, policy},
     traffic::PATIENCE,
 };
@@ -67,15 +67,20 @@ fn every_serving_role_is_what_the_document_says() {
     site.start_core();
     site.apply(&policy(&[flow("staff-web", "zone:staff", "zone:wan", "https")]));
     wait_for_log_socket(&watch);
-    let (names, time) = (start_names(&site), start_time(&site));
+    let (names, leases, time) = (start_names(&site), start_leases(&site), start_time(&site));
     let (state, files, lab) = (site.state(), site.files().to_owned(), site.lab().directory());
     let documented = documented();
     let roles: BTreeSet<_> = documented.keys().map(String::as_str).collect();
-    assert_eq!(roles, BTreeSet::from(["core", "line", "names", "time", "watch"]), "a role without a test");
+    assert_eq!(
+        roles,
+        BTreeSet::from(["core", "leases", "line", "names", "time", "watch"]),
+        "a role without a test"
+    );
     let core = site.core();
     assert_identity(core, "sekisho-core", &documented["core"], &[]);
     assert_identity(&watch, "sekisho-watch", &documented["watch"], &[]);
     assert_identity(&names, "sekisho-names", &documented["names"], &[]);
+    assert_identity(&leases, "sekisho-leases", &documented["leases"], &[]);
     // The lab never sets the machine's clock: chronyd runs with -x here, and gives that power up as well.
     assert_identity(&time, "sekisho-chrony", &documented["time"], &["CAP_SYS_TIME"]);
     for thread in threads(core) {
@@ -84,12 +89,21 @@ fn every_serving_role_is_what_the_document_says() {
     let core_may = [NETLINK_ROUTE, NETLINK_NETFILTER];
     assert_descriptors("core", core, &inherited, &core_may, &[state]);
     assert_descriptors("watch", &watch, &inherited, &[NETLINK_NETFILTER], &[]);
-    for (name, role) in [("names", &names), ("time", &time)] {
+    for (name, role) in [("names", &names), ("leases", &leases), ("time", &time)] {
         let kept = files_of(role, &inherited).into_iter().filter(|path| path != Path::new("/dev/null"));
         let outside: Vec<_> =
             kept.filter(|path| !path.starts_with(&lab) && !path.starts_with(&files)).collect();
         assert!(outside.iter().all(|path| path == Path::new("/dev/urandom")), "{name}: {outside:?}");
     }
+}
+
+/// What parses DNS, NTP or logged packets must not be able to change the firewall.
+#[test]
+fn only_core_and_what_insists_on_it_may_change_the_network() {
+    let documented = documented();
+    let holders = documented.iter().filter(|(_, row)| row.capabilities.contains("CAP_NET_ADMIN"));
+    let holders: Vec<_> = holders.map(|(role, _)| role.as_str()).collect();
+    assert_eq!(holders, ["core", "leases", "line"]);
 }
 
 /// The line is judged where it runs, in the test of a line by DHCP: no process of it holds more than the document says,

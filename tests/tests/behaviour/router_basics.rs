@@ -41,14 +41,23 @@ impl Drop for Running {
     }
 }
 
-/// Starts dnsmasq as its unit says, with the configuration that core generated.
+/// Starts the dnsmasq of DNS as its unit says, with the configuration that core generated.
 pub(crate) fn start_names(site: &Site) -> Role {
-    let own = RoleRunner::state_root(site.lab()).join("sekisho-names");
-    let run = RoleRunner::runtime_root(site.lab()).join("sekisho-names");
-    let places = [("/var/lib/sekisho-names", own), ("/run/sekisho-names", run)];
-    let conf = relocated(site, "dnsmasq.conf", &places);
+    start_dnsmasq(site, "sekisho-names", "names.conf")
+}
+
+/// Starts the dnsmasq of DHCP and router advertisements likewise.
+pub(crate) fn start_leases(site: &Site) -> Role {
+    start_dnsmasq(site, "sekisho-leases", "leases.conf")
+}
+
+fn start_dnsmasq(site: &Site, unit: &str, conf: &str) -> Role {
+    let own = RoleRunner::state_root(site.lab()).join(unit);
+    let run = RoleRunner::runtime_root(site.lab()).join(unit);
+    let (installed_own, installed_run) = (format!("/var/lib/{unit}"), format!("/run/{unit}"));
+    let conf = relocated(site, conf, &[(&installed_own, own), (&installed_run, run)]);
     let conf = format!("--conf-file={}", conf.display());
-    site.runner("sekisho-names").arguments(["--keep-in-foreground", &conf]).start().unwrap()
+    site.runner(unit).arguments(["--keep-in-foreground", &conf]).start().unwrap()
 }
 
 /// Starts chronyd as its unit says; `-x` keeps it from the machine's clock.
@@ -147,9 +156,9 @@ fn router() -> Site {
 #[test]
 fn a_new_phone_gets_addresses_and_names() {
     let site = router();
-    let (_resolver, names) = (resolver(site.lab()), start_names(&site));
+    let (_resolver, names, leases) = (resolver(site.lab()), start_names(&site), start_leases(&site));
     let phone = site.lab().host("phone").unwrap();
-    let lease = lease(&site, phone, &names);
+    let lease = lease(&site, phone, &leases);
     println!("lease: {lease}");
     let words: Vec<_> = lease.split_whitespace().collect();
     let address: Ipv4Addr = words[0].parse().unwrap();
@@ -182,7 +191,7 @@ fn a_new_phone_gets_addresses_and_names() {
 }
 
 /// Runs a DHCP client on the phone; returns its address, router and resolver.
-fn lease(site: &Site, phone: &Host, names: &Role) -> String {
+fn lease(site: &Site, phone: &Host, leases: &Role) -> String {
     let (script, told) = (site.files().join("lease.sh"), site.files().join("lease"));
     // busybox's udhcpc tells its script what it got by environment variables.
     let text = format!(
@@ -196,7 +205,7 @@ fn lease(site: &Site, phone: &Host, names: &Role) -> String {
     let client =
         ["udhcpc", "-f", "-n", "-q", "-t", "5", "-T", "2", "-i", phone.leg().interface(), "-s", script];
     let said = phone.output("busybox", &client);
-    said.unwrap_or_else(|error| panic!("{error}; dnsmasq says: {}", names.log()));
+    said.unwrap_or_else(|error| panic!("{error}; dnsmasq says: {}", leases.log()));
     fs::read_to_string(told).unwrap().trim().to_owned()
 }
 

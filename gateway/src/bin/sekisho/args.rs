@@ -197,8 +197,10 @@ pub(crate) enum TimeCommand {
 /// Services whose configuration is generated.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum Service {
-    /// DNS, DHCP and router advertisements.
-    Dnsmasq,
+    /// DNS (dnsmasq).
+    Names,
+    /// DHCP and router advertisements (dnsmasq).
+    Leases,
     /// NTP.
     Chrony,
     /// Addresses of the WAN.

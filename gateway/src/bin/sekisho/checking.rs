@@ -80,7 +80,8 @@ pub(crate) fn render(output: &Output, file: &Path, service: Option<Service>) -> 
             let ruleset = compile::compile(&checked.policy, &Ledger::default())?.ruleset;
             Some(policy::render::render(&ruleset))
         }
-        Some(Service::Dnsmasq) => services::dnsmasq_conf(&checked.policy, &paths)?,
+        Some(Service::Names) => services::names_conf(&checked.policy, &paths)?,
+        Some(Service::Leases) => services::leases_conf(&checked.policy, &paths)?,
         Some(Service::Chrony) => Some(services::chrony_conf(&checked.policy, &paths)?),
         Some(Service::Dhcpcd) => services::dhcpcd_conf(&checked.policy)?,
     };

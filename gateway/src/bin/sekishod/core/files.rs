@@ -24,7 +24,8 @@ pub(crate) enum FilesError {
 pub(crate) fn write(directory: &Path, policy: &Policy) -> Result<(), FilesError> {
     let paths = gateway::service_paths::installed()?;
     let files = [
-        ("dnsmasq.conf", services::dnsmasq_conf(policy, &paths)?),
+        ("names.conf", services::names_conf(policy, &paths)?),
+        ("leases.conf", services::leases_conf(policy, &paths)?),
         ("chrony.conf", Some(services::chrony_conf(policy, &paths)?)),
         ("dhcpcd.conf", services::dhcpcd_conf(policy)?),
     ];
