@@ -6,6 +6,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
+use gateway::accounts::{Accounts, WATCH_USER};
 use netfilter::nflog::{self, GroupConfig};
 use policy::ruleset::LOG_GROUP;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
@@ -16,8 +17,8 @@ use tokio::net::{UnixListener, UnixStream};
 const HANDOVER_TRIES: u32 = 25;
 const HANDOVER_WAIT: Duration = Duration::from_millis(200);
 
-/// Serves for ever; only these users are handed the log.
-pub(crate) async fn serve(listener: UnixListener, users: Vec<u32>) {
+/// Serves for ever; only root, this user and the watch role's are handed the log.
+pub(crate) async fn serve(listener: UnixListener, own: u32) {
     let mut log = None;
     loop {
         let stream = match listener.accept().await {
@@ -29,7 +30,7 @@ pub(crate) async fn serve(listener: UnixListener, users: Vec<u32>) {
             }
         };
         match stream.peer_cred() {
-            Ok(peer) if users.contains(&peer.uid()) => {}
+            Ok(peer) if may_read(peer.uid(), own) => {}
             Ok(peer) => {
                 tracing::warn!(user = peer.uid(), "refused the log of denied packets");
                 continue;
@@ -43,6 +44,13 @@ pub(crate) async fn serve(listener: UnixListener, users: Vec<u32>) {
             tracing::warn!(%error, "cannot hand over the log of denied packets");
         }
     }
+}
+
+/// Asked at each connection: the watch role's user may be made after core started, as when a package adds it.
+fn may_read(user: u32, own: u32) -> bool {
+    user == 0
+        || user == own
+        || Accounts::read().is_ok_and(|accounts| accounts.user_id(WATCH_USER) == Some(user))
 }
 
 async fn hand_over(log: &mut Option<OwnedFd>, stream: UnixStream) -> io::Result<()> {

@@ -118,8 +118,7 @@ fn listen(runtime: &Path, accounts: Accounts) -> Result<mpsc::Receiver<Letter>> 
     let path = runtime.join("feed.sock");
     let listener = server::bind(&path, Access::Group(accounts.group_id(WATCH_USER)))
         .with_context(|| format!("cannot listen on `{}`", path.display()))?;
-    let readers = [Some(0), Some(own), accounts.user_id(WATCH_USER)];
-    tokio::spawn(feed::serve(listener, readers.into_iter().flatten().collect()));
+    tokio::spawn(feed::serve(listener, own));
     Ok(letters)
 }
 
