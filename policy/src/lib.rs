@@ -9,6 +9,7 @@ pub mod check;
 pub mod compile;
 pub mod diagnostic;
 pub mod eval;
+pub mod guideline;
 pub mod ledger;
 pub mod model;
 pub mod raw;

@@ -8,9 +8,13 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::time::Schedule;
+
+mod evidence;
+
+pub use evidence::{Evidence, MetricsAuth, MetricsDoor};
 
 /// Where in the policy's sources something was written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -63,6 +67,10 @@ pub struct Policy {
     pub vpn: Option<Vpn>,
     /// Vendors by name, parsed and resolved; their doors come with the session roles.
     pub vendors: BTreeMap<String, Vendor>,
+    /// How long what happened is kept, and how much of it.
+    pub evidence: Evidence,
+    /// The door by which metrics are read; `None` closes it.
+    pub metrics: Option<MetricsDoor>,
 }
 
 /// The clinic's identity.
@@ -142,7 +150,7 @@ pub struct DeviceId(pub usize);
 pub struct FlowId(pub usize);
 
 /// Kinds of zone: they decide defaults and which of the guideline's invariants apply.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ZoneKind {
     /// Record servers, PACS, ordering.

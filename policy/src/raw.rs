@@ -12,9 +12,9 @@ mod sources;
 
 pub use at::{At, Item, Moment, Named, Spot, Words};
 pub use document::{
-    Attestation, Clinic, Device, Dhcp, Exception, Family, FileRule, FileRules, Flow, Identity, Kind,
-    Maintenance, Person, Responsible, SecondFactor, Test, Vendor, Vpn, VpnPeer, Wan, Wan4, Wan6, Zone,
-    schema,
+    Attestation, Clinic, Device, Dhcp, Evidence, Exception, Family, FileRule, FileRules, Flow, Identity,
+    Kind, Maintenance, Metrics, MetricsAuth, Person, Responsible, SecondFactor, Test, Vendor, Vpn, VpnPeer,
+    Wan, Wan4, Wan6, Zone, schema,
 };
 pub use index::Index;
 pub(crate) use sources::is_relative_name;
@@ -96,6 +96,10 @@ pub struct File {
     pub vpn: Option<Item<Vpn>>,
     /// `[vendor.NAME]`.
     pub vendors: Vec<Named<Vendor>>,
+    /// `[evidence]`.
+    pub evidence: Option<Item<Evidence>>,
+    /// `[metrics]`.
+    pub metrics: Option<Item<Metrics>>,
     /// `[[test]]`.
     pub tests: Vec<Item<Test>>,
     /// `[[exception]]`.

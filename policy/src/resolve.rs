@@ -17,7 +17,9 @@ mod clinic;
 mod context;
 mod devices;
 mod endpoints;
+mod evidence;
 mod flows;
+mod metrics;
 mod names;
 mod networks;
 mod people;
@@ -83,7 +85,9 @@ fn whole(context: &mut Context<'_>, file: &File, sources: &Sources) -> Option<Po
     let vpn = vpn::vpn(context, file, &names, &persons);
     let vendors = vendors::vendors(context, file, &names, &persons);
     builtin::warn_without_management(context, &names, &flows);
-    flows.extend(builtin::flows(&zones));
+    let evidence = evidence::evidence(context, file);
+    let metrics = metrics::metrics(context, file, &names, &flows, vpn.as_ref());
+    flows.extend(builtin::flows(&zones, metrics));
     let sources = digest(sources);
     Some(Policy {
         sources,
@@ -98,6 +102,8 @@ fn whole(context: &mut Context<'_>, file: &File, sources: &Sources) -> Option<Po
         exceptions,
         vpn,
         vendors,
+        evidence,
+        metrics,
     })
 }
 

@@ -1,12 +1,13 @@
 //! Configuration of the kept daemons, generated from the policy: dnsmasq (once for DNS forwarding, once for DHCPv4 and
-//! router advertisements), chrony (time) and dhcpcd (a line addressed at run time).
+//! router advertisements), chrony (time) and dhcpcd (a line addressed at run time); and the settings of our own roles.
 //!
-//! Only typed atoms reach a file (`text::Atom`): addresses, numbers, fixed words and checked names, so that nothing
+//! Only typed atoms reach a daemon's file (`text::Atom`): addresses, numbers, fixed words and checked names, so that nothing
 //! written in a policy can add an option or a line.
 
 mod chrony;
 mod dhcpcd;
 mod dnsmasq;
+mod settings;
 mod text;
 
 use thiserror::Error;
@@ -14,6 +15,10 @@ use thiserror::Error;
 pub use chrony::chrony_conf;
 pub use dhcpcd::dhcpcd_conf;
 pub use dnsmasq::{leases_conf, names_conf};
+pub use settings::{
+    ConsoleMetrics, ConsolePort, ConsoleSettings, RecordSettings, SETTINGS_BYTES_MAX, WatchDevice, WatchMark,
+    WatchSettings, WatchZone, console_conf, record_conf, watch_conf,
+};
 pub use text::FilePath;
 
 /// The user that the dnsmasq of DNS runs as.
@@ -68,5 +73,13 @@ pub enum ServicesError {
     Pool {
         /// The zone's name.
         zone: String,
+    },
+    /// The settings of a role cannot be written.
+    #[error("the settings of the role `{role}` cannot be written: {reason}; simplify the policy")]
+    Settings {
+        /// The role.
+        role: &'static str,
+        /// Why.
+        reason: String,
     },
 }

@@ -79,6 +79,11 @@ pub enum ScheduleError {
 #[error("`{0}` is not a duration such as `8h`, `30m` or `1h 30m`")]
 pub struct DurationError(pub String);
 
+/// Why a retention text is refused.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("`{0}` is not a period such as `5y`, `6mo` or `90d`")]
+pub struct RetentionError(pub String);
+
 /// Why a size text is refused.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("`{0}` is not a size such as `200 MB`")]
@@ -255,6 +260,30 @@ pub fn parse_duration_s(text: &str) -> Result<u64, DurationError> {
     }
     let parsed: Duration = PARSER.parse_unsigned_duration(text).map_err(|_| refused())?;
     if parsed.subsec_nanos() == 0 { Ok(parsed.as_secs()) } else { Err(refused()) }
+}
+
+/// Parses how long something is kept, such as `5y`, `6mo`, `2w` or `90d`, to seconds. A year counts 366 days and a month
+/// 31, so that nothing is forgotten before its day.
+///
+/// # Errors
+/// Says what a period looks like.
+pub fn parse_retention_s(text: &str) -> Result<u64, RetentionError> {
+    static PARSER: jiff::fmt::friendly::SpanParser = jiff::fmt::friendly::SpanParser::new();
+    if text.len() > SCHEDULE_BYTES_MAX {
+        return Err(RetentionError("…".to_owned()));
+    }
+    let refused = || RetentionError(text.to_owned());
+    let span = PARSER.parse_span(text).map_err(|_| refused())?;
+    let hours = [i64::from(span.get_hours()), span.get_minutes(), span.get_seconds()];
+    let below = [span.get_milliseconds(), span.get_microseconds(), span.get_nanoseconds()];
+    if hours.iter().chain(&below).any(|part| *part != 0) {
+        return Err(refused());
+    }
+    let years = i64::from(span.get_years()) * 366;
+    let months = i64::from(span.get_months()) * 31;
+    let weeks = i64::from(span.get_weeks()) * 7;
+    let days = years + months + weeks + i64::from(span.get_days());
+    u64::try_from(days * 86_400).map_err(|_| refused())
 }
 
 /// Parses a size such as `200 MB` (decimal) or `64 MiB` (binary), to bytes.

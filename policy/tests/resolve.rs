@@ -50,7 +50,7 @@ fn the_example_resolves_without_a_warning() {
     assert!(!wan.dhcp4 && !wan.accept_ra && wan.masquerade4 && !wan.masquerade6);
     assert_eq!(policy.zones[4].dhcp.as_ref().unwrap().lease_s, 8 * 3600);
     let names: Vec<&str> = policy.flows.iter().map(|flow| flow.name.as_str()).skip(21).collect();
-    assert_eq!(names, ["@dns", "@ntp", "@dns-upstream", "@ntp-upstream", "@ping"]);
+    assert_eq!(names, ["@dns", "@ntp", "@dns-upstream", "@ntp-upstream", "@ping", "@metrics"]);
     assert!(flow(policy, "ct-to-pacs").critical);
     assert_eq!(flow(policy, "ct-to-pacs").services, [Protocol::Tcp(104, 104), Protocol::Tcp(11112, 11112)]);
     assert_eq!(

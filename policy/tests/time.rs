@@ -13,7 +13,8 @@ use jiff::{SignedDuration, Timestamp};
 use policy::diagnostic::Language;
 use policy::model::Timing;
 use policy::time::{
-    Liveness, OPEN_HORIZON_DAYS, Schedule, ScheduleError, parse_duration_s, parse_size_bytes,
+    Liveness, OPEN_HORIZON_DAYS, Schedule, ScheduleError, parse_duration_s, parse_retention_s,
+    parse_size_bytes,
 };
 use proptest::prelude::*;
 
@@ -164,6 +165,19 @@ fn durations_and_sizes() {
 }
 
 #[test]
+fn a_retention_is_never_shorter_than_its_words() {
+    let day = 86_400;
+    let periods = [("5y", 5 * 366), ("90d", 90), ("2w", 14), ("6mo", 186), ("1 year 2 days", 368), ("0d", 0)];
+    for (text, days) in periods {
+        assert_eq!(parse_retention_s(text), Ok(days * day), "{text}");
+    }
+    for text in ["", "5", "-5y", "5y ago", "1.5y", "24h", "1d 1s", "5年", "99999y", "x"] {
+        assert!(parse_retention_s(text).is_err(), "{text}");
+    }
+    assert!(parse_retention_s(&"1d ".repeat(1_000)).is_err());
+}
+
+#[test]
 fn an_end_closes_whatever_the_schedule_says() {
     let tz = zone("Asia/Tokyo");
     let until = at("2026-11-20T20:00:00+09:00");
@@ -282,6 +296,7 @@ proptest! {
         let _ = Schedule::parse(&text);
         let _ = Schedule::parse(&words);
         let _ = parse_duration_s(&text);
+        let _ = parse_retention_s(&text);
         let _ = parse_size_bytes(&text);
     }
 }

@@ -40,6 +40,10 @@ struct Document {
     vpn: Option<Vpn>,
     /// Vendors by name.
     vendor: Option<BTreeMap<String, Vendor>>,
+    /// How long what happened is kept.
+    evidence: Option<Evidence>,
+    /// The door by which metrics are read.
+    metrics: Option<Metrics>,
     /// The clinic's own promises.
     test: Option<Vec<Test>>,
     /// Accepted exceptions to the guideline's invariants.
@@ -384,6 +388,42 @@ pub enum Attestation {
     Required,
     /// Welcome, not required.
     Optional,
+}
+
+/// `[evidence]`.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Evidence {
+    /// How long the log of decisions is kept, 1 to 30 years; by default `5y`.
+    pub log_retention: Option<At<String>>,
+    /// Most disk that the log may take, 64 MB to 1 TB; by default `4 GB`.
+    pub log_budget: Option<At<String>>,
+    /// How long the ledger of connections is kept, 1 day to 10 years; by default `90d`.
+    pub flows_retention: Option<At<String>>,
+    /// Most disk that the ledger may take, 16 MB to 1 TB; by default `1 GB`.
+    pub flows_budget: Option<At<String>>,
+}
+
+/// `[metrics]`.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Metrics {
+    /// Zone from which metrics are read: one of the kind `management`.
+    pub zone: At<String>,
+    /// TCP port, 1024 to 65535; by default 9464.
+    pub port: Option<At<i64>>,
+    /// How the reader proves who it is; by default `mutual-tls`.
+    pub auth: Option<At<MetricsAuth>>,
+}
+
+/// How a reader of metrics proves who it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum MetricsAuth {
+    /// By a client certificate.
+    MutualTls,
+    /// By a secret word in the request.
+    Token,
 }
 
 /// `[[test]]`.

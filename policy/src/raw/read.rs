@@ -18,7 +18,7 @@ const RECOVER_BYTES_MAX: usize = 256 << 10;
 const SYNTAX_ERRORS_MAX: usize = 5;
 
 /// Keys at the top of a source.
-pub(super) const KEYS: [&str; 13] = [
+pub(super) const KEYS: [&str; 15] = [
     "schema",
     "include",
     "clinic",
@@ -30,6 +30,8 @@ pub(super) const KEYS: [&str; 13] = [
     "flow",
     "vpn",
     "vendor",
+    "evidence",
+    "metrics",
     "test",
     "exception",
 ];
@@ -176,6 +178,14 @@ impl<'a> Reader<'a> {
             "vpn" => {
                 let item = self.one(source, at, value, self.file.vpn.is_some());
                 self.file.vpn = item.or(self.file.vpn.take());
+            }
+            "evidence" => {
+                let item = self.one(source, at, value, self.file.evidence.is_some());
+                self.file.evidence = item.or(self.file.evidence.take());
+            }
+            "metrics" => {
+                let item = self.one(source, at, value, self.file.metrics.is_some());
+                self.file.metrics = item.or(self.file.metrics.take());
             }
             "responsible" => {
                 let items = self.list(at, value, self.file.responsible.len(), LIMITS.responsible);

@@ -1,4 +1,4 @@
-//! Flows that every policy has: the gateway's own DNS, NTP and ping. Their names begin with `@`.
+//! Flows that no file writes: the gateway's own DNS, NTP, ping and metrics. Their names begin with `@`.
 
 use std::net::IpAddr;
 
@@ -7,13 +7,13 @@ use ipnet::IpNet;
 use super::context::Context;
 use super::endpoints::Names;
 use crate::diagnostic::Diagnostic;
-use crate::model::{Endpoint, Flow, Protocol, Timing, Zone, ZoneId, ZoneKind};
+use crate::model::{Endpoint, Flow, MetricsDoor, Protocol, Timing, Zone, ZoneId, ZoneKind};
 
 const DNS: [Protocol; 2] = [Protocol::Tcp(53, 53), Protocol::Udp(53, 53)];
 const NTP: [Protocol; 1] = [Protocol::Udp(123, 123)];
 
 /// The built-in flows that this policy needs; one without ends is left out.
-pub(super) fn flows(zones: &[Zone]) -> Vec<Flow> {
+pub(super) fn flows(zones: &[Zone], metrics: Option<MetricsDoor>) -> Vec<Flow> {
     let gateway = || vec![Endpoint::Gateway];
     let all = [
         flow(
@@ -52,7 +52,18 @@ pub(super) fn flows(zones: &[Zone]) -> Vec<Flow> {
             "ping from management (管理区画からの疎通確認)",
         ),
     ];
-    all.into_iter().filter(|flow| !flow.from.is_empty() && !flow.to.is_empty()).collect()
+    let needed = all.into_iter().filter(|flow| !flow.from.is_empty() && !flow.to.is_empty());
+    needed.chain(metrics.map(read_metrics)).collect()
+}
+
+fn read_metrics(MetricsDoor { zone, port, auth: _ }: MetricsDoor) -> Flow {
+    flow(
+        "@metrics",
+        vec![Endpoint::Zone(zone)],
+        vec![Endpoint::Gateway],
+        &[Protocol::Tcp(port, port)],
+        "metrics for management (管理区画への計測値の提供)",
+    )
 }
 
 /// A box that nobody may manage is most likely a mistake.

@@ -1,8 +1,13 @@
 //! chrony 4.3: the gateway's own time, and time for the zones that ask for it (RFC 5905).
 
+use std::net::Ipv4Addr;
+
 use super::text::Conf;
 use super::{ServicePaths, ServicesError};
 use crate::model::Policy;
+
+/// The port of chrony's monitoring protocol.
+const CMD_PORT: u32 = 323;
 
 /// The configuration of chronyd. It always keeps the gateway's own time.
 ///
@@ -12,9 +17,12 @@ pub fn chrony_conf(policy: &Policy, paths: &ServicePaths) -> Result<String, Serv
     let mut conf = Conf::new((" ", " "));
     conf.line("pidfile", &[&paths.chrony_pid]);
     conf.line("driftfile", &[&paths.drift]);
-    conf.comment("Commands by the local socket only.");
-    conf.line("cmdport", &[&0]);
+    conf.comment(
+        "Commands by the local socket only; at the loopback chronyd tells how it is, and takes no orders.",
+    );
+    conf.line("cmdport", &[&CMD_PORT]);
     conf.line("bindcmdaddress", &[&paths.chrony_socket]);
+    conf.line("bindcmdaddress", &[&Ipv4Addr::LOCALHOST]);
     conf.comment(
         "A wrong clock is set at once after the start; later it is only slewed, so that no window jumps.",
     );

@@ -10,7 +10,7 @@
 mod random;
 mod walker;
 
-use policy::compile::{Compiled, compile, live_at};
+use policy::compile::{CompileError, Compiled, compile, live_at};
 use policy::eval::{Clock, Context, Path, Verdict, evaluate};
 use policy::ledger::Ledger;
 use policy::model::Policy;
@@ -34,6 +34,23 @@ fn read(text: &str) -> Policy {
 
 fn build(policy: &Policy) -> Compiled {
     compile(policy, &Ledger::default()).unwrap()
+}
+
+#[test]
+fn too_many_timings_over_the_same_packets_are_refused_by_name() {
+    let flows = |count: u8| -> String {
+        let flow = |day| {
+            format!(
+                "[[flow]]\nname = \"f{day}\"\nfrom = \"zone:a\"\nto = \"zone:b\"\nservice = \"tcp/{day}-100\"\n\
+                 purpose = \"p\"\nowner = \"o\"\nuntil = 2027-01-{day:02}T12:00:00+09:00\n"
+            )
+        };
+        (1..=count).map(flow).collect()
+    };
+    let compiled = |count| compile(&read(&format!("{}{}", random::HEAD, flows(count))), &Ledger::default());
+    assert!(compiled(4).is_ok());
+    let refused = compiled(20).unwrap_err();
+    assert!(matches!(&refused, CompileError::TooManyLayers { flow } if flow.starts_with('f')), "{refused}");
 }
 
 #[test]
@@ -119,7 +136,11 @@ proptest! {
         trusted in any::<bool>(),
     ) {
         let policy = read(&text);
-        let compiled = build(&policy);
+        let compiled = match compile(&policy, &Ledger::default()) {
+            // A draw may overlap in more timings than the compiler takes; its refusal has a test of its own.
+            Err(CompileError::TooManyLayers { .. }) => return Err(TestCaseError::reject("too many layers")),
+            other => other.unwrap(),
+        };
         assert_disjoint(&compiled.ruleset);
         let now = at("2026-11-16T00:00:00+09:00") + jiff::SignedDuration::from_hours(hour);
         let live = live_at(&policy, &compiled.ruleset, now, trusted);

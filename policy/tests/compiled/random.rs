@@ -6,7 +6,8 @@ use policy::eval::{Arrival, Packet, Transport};
 use proptest::prelude::*;
 use proptest::sample::select;
 
-const HEAD: &str = r#"
+/// The site in which the flows lie.
+pub(crate) const HEAD: &str = r#"
 schema = 1
 [clinic]
 name = "t"

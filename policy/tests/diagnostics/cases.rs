@@ -14,7 +14,7 @@ pub(crate) struct Case {
     pub(crate) at: &'static str,
 }
 
-const fn add(name: &'static str, code: &'static str, new: &'static str, at: &'static str) -> Case {
+pub(crate) const fn add(name: &'static str, code: &'static str, new: &'static str, at: &'static str) -> Case {
     Case { name, code, old: "", new, at }
 }
 

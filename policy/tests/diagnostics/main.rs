@@ -15,8 +15,10 @@ use policy::raw::Sources;
 use policy::resolve::load;
 
 mod cases;
+mod evidence;
 
 use cases::{Case, FLOWS, FORM, PEOPLE, PLACES};
+use evidence::EVIDENCE;
 
 const BASE: &str = include_str!("base.toml");
 const FILE: &str = "clinic.toml";
@@ -26,7 +28,7 @@ fn now() -> jiff::Timestamp {
 }
 
 fn every_case() -> impl Iterator<Item = &'static Case> {
-    FORM.iter().chain(PLACES).chain(FLOWS).chain(PEOPLE)
+    FORM.iter().chain(PLACES).chain(FLOWS).chain(PEOPLE).chain(EVIDENCE)
 }
 
 fn text(case: &Case) -> String {

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use policy::eval::{Arrival, Clock, Context, Packet, Path, Transport, Verdict, evaluate};
 use policy::model::{
-    Clinic, Device, DeviceId, DhcpPool, Endpoint, Flow, Place, Policy, Protocol, Source, Timing, Wan, Zone,
-    ZoneId, ZoneKind,
+    Clinic, Device, DeviceId, DhcpPool, Endpoint, Evidence, Flow, Place, Policy, Protocol, Source, Timing,
+    Wan, Zone, ZoneId, ZoneKind,
 };
 use policy::time::Schedule;
 
@@ -65,6 +65,8 @@ pub(crate) fn clinic(flows: Vec<Flow>) -> Policy {
         exceptions: Vec::new(),
         vpn: None,
         vendors: BTreeMap::new(),
+        evidence: Evidence::default(),
+        metrics: None,
     }
 }
 

@@ -1,0 +1,229 @@
+//! Every metric family that the gateway exports. The list is closed: what is not here cannot be exported, and the
+//! dashboards are generated from it.
+
+use serde::{Deserialize, Serialize};
+
+/// Prefix of every name.
+pub const PREFIX: &str = "sekisho_";
+
+/// Kinds of metric, as Prometheus has them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grows, until its role starts again.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+}
+
+/// What is fixed about a family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Info {
+    /// Name without [`PREFIX`].
+    pub name: &'static str,
+    /// Kind.
+    pub kind: Kind,
+    /// Names of its labels.
+    pub labels: &'static [&'static str],
+    /// Meaning and unit, in English: the text of `# HELP`.
+    pub help: &'static str,
+    /// The same in Japanese, for dashboards.
+    pub help_ja: &'static str,
+}
+
+impl Info {
+    /// The whole name.
+    #[must_use]
+    pub fn full_name(&self) -> String {
+        format!("{PREFIX}{}", self.name)
+    }
+}
+
+/// One line per family: the enum, the list of all and the facts cannot disagree.
+macro_rules! families {
+    ($($variant:ident = $kind:ident $name:literal [$($label:literal)*] $help:literal $help_ja:literal;)*) => {
+        /// The families.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(rename_all = "kebab-case")]
+        pub enum Family {
+            $(#[doc = $help] $variant,)*
+        }
+
+        impl Family {
+            /// Every family, in the order of the list.
+            pub const ALL: &'static [Family] = &[$(Family::$variant),*];
+
+            /// What is fixed about the family.
+            #[must_use]
+            pub const fn info(self) -> Info {
+                match self {
+                    $(Family::$variant => Info {
+                        name: $name,
+                        kind: Kind::$kind,
+                        labels: &[$($label),*],
+                        help: $help,
+                        help_ja: $help_ja,
+                    },)*
+                }
+            }
+        }
+    };
+}
+
+families! {
+    Build = Gauge "build_info" ["version"]
+        "Version of the gateway; always 1."
+        "この装置の版 (値は常に1)";
+    RoleUp = Gauge "role_up" ["role"]
+        "1 while a role of the gateway answers, 0 while it does not."
+        "各役割のプロセスが応答していれば1";
+    RoleStarted = Gauge "role_started_timestamp_seconds" ["role"]
+        "When a role started."
+        "各役割の起動時刻";
+    RoleResident = Gauge "role_resident_bytes" ["role"]
+        "Memory that a role holds resident."
+        "各役割の使用メモリ";
+    Enforcement = Gauge "enforcement_state" ["state"]
+        "What is in force, as a state set: applied, closed (nothing passes), unsettled."
+        "適用状態 (applied=方針どおり, closed=全遮断, unsettled=未確定)";
+    PolicyApplied = Gauge "policy_applied_timestamp_seconds" []
+        "When the policy in force was applied."
+        "いまの方針を適用した時刻";
+    ReadBack = Gauge "readback_last_success_timestamp_seconds" []
+        "When the kernel's rules were last read back and found equal to the policy."
+        "カーネルの規則が方針と一致すると最後に確かめた時刻";
+    ReadBackDifferences = Gauge "readback_differences" []
+        "Differences that the last reading of the kernel's rules found."
+        "最後の照合で見つかった差異の数";
+    ForeignTables = Gauge "foreign_tables" []
+        "Tables of other programs in the packet filter."
+        "他のプログラムが置いたフィルタ表の数";
+    Applies = Counter "applies_total" ["outcome"]
+        "Policies that somebody asked for, by outcome: applied, refused, unchanged, rolled_back, closed."
+        "方針適用の回数 (結果別)";
+    Drifts = Counter "drift_repairs_total" []
+        "Times that rules changed by somebody else were put back."
+        "第三者による規則の変更を元に戻した回数";
+    Troubles = Counter "troubles_total" []
+        "Failures around the rules: addresses, services, state on disk."
+        "周辺設定の失敗の回数";
+    TimeTrusted = Gauge "time_trusted" []
+        "1 while the clock is trusted to open windows."
+        "時刻が信頼できれば1";
+    ClockJumps = Counter "clock_jumps_total" ["direction"]
+        "Times that the wall clock was set."
+        "時計が飛んだ回数";
+    ClockOffset = Gauge "clock_offset_seconds" []
+        "Offset of the box's clock from its time service."
+        "時刻サービスとの時刻差";
+    ClockStratum = Gauge "clock_stratum" []
+        "Stratum of the box's time service; 16 means not synchronised."
+        "時刻サービスの階層 (16は未同期)";
+    AllowedPackets = Counter "allowed_packets_total" ["from" "to"]
+        "Packets of allowed flows, both directions, by zone pair."
+        "許可された通信のパケット数 (区画の組別)";
+    AllowedBytes = Counter "allowed_bytes_total" ["from" "to"]
+        "Bytes of allowed flows, both directions, by zone pair."
+        "許可された通信のバイト数 (区画の組別)";
+    DeniedPackets = Counter "denied_packets_total" ["zone" "reason"]
+        "Packets denied, by the zone they came from and why; what the log's rate limit hid is counted here too."
+        "止めたパケット数 (区画・理由別)";
+    DenialsTold = Counter "denials_logged_total" ["zone"]
+        "Denied packets of which the kernel gave a copy."
+        "記録に残した拒否パケット数";
+    Suspicions = Counter "suspicious_total" ["kind"]
+        "Sightings of traffic that no registered device should send."
+        "不審な通信を見つけた回数";
+    FeedUp = Gauge "feed_up" ["feed"]
+        "1 while the kernel tells of denials or connections."
+        "カーネルからの通知を受けていれば1";
+    FeedLost = Counter "feed_lost_total" ["feed"]
+        "Notices of the kernel that did not arrive."
+        "受け損ねた通知の数";
+    FeedEvent = Gauge "feed_last_event_timestamp_seconds" ["feed"]
+        "When the kernel last told of anything."
+        "最後に通知を受けた時刻";
+    LedgerFlows = Counter "ledger_flows_total" ["change"]
+        "Connections that the ledger took up, by change: started, ended."
+        "台帳に記録した通信の数";
+    LedgerPruned = Counter "ledger_pruned_rows_total" []
+        "Rows that the ledger let go of at the end of their retention."
+        "保存期間を過ぎて消した行数";
+    LedgerOpen = Gauge "ledger_open_flows" []
+        "Connections open now."
+        "いま続いている通信の数";
+    LedgerBytes = Gauge "ledger_disk_bytes" []
+        "Room that the flow ledger takes."
+        "通信台帳の使用容量";
+    LedgerBudget = Gauge "ledger_budget_bytes" []
+        "Room that the flow ledger may take."
+        "通信台帳の上限容量";
+    LedgerOldest = Gauge "ledger_oldest_timestamp_seconds" []
+        "Begin of the oldest row in the ledger."
+        "台帳の最も古い記録の時刻";
+    ConntrackEntries = Gauge "conntrack_entries" []
+        "Connections that the kernel tracks."
+        "カーネルが追跡中の通信数";
+    ConntrackLimit = Gauge "conntrack_limit_entries" []
+        "Connections that the kernel can track."
+        "カーネルが追跡できる通信数の上限";
+    LogEntries = Gauge "audit_entries" []
+        "Entries in the transparency log."
+        "監査ログの件数";
+    LogCheckpoint = Gauge "audit_checkpoint_timestamp_seconds" []
+        "When the last checkpoint of the log was signed."
+        "監査ログの最後の署名時刻";
+    LogVerified = Gauge "audit_verified_timestamp_seconds" []
+        "When the log was last read and checked."
+        "監査ログを最後に検証した時刻";
+    LogIntact = Gauge "audit_intact" []
+        "1 while the last check found nothing wrong with the log."
+        "監査ログに異常がなければ1";
+    LogBytes = Gauge "audit_disk_bytes" []
+        "Room that the log takes."
+        "監査ログの使用容量";
+    LogBudget = Gauge "audit_budget_bytes" []
+        "Room that the log may take."
+        "監査ログの上限容量";
+    LogOldest = Gauge "audit_oldest_timestamp_seconds" []
+        "Time of the oldest entry."
+        "監査ログの最も古い記録の時刻";
+    LogAccepting = Gauge "audit_accepting" []
+        "1 while the log takes new entries; 0 means that changes are refused."
+        "監査ログが書き込めれば1 (0の間は変更を受け付けない)";
+    LogRefused = Counter "audit_refused_total" []
+        "Entries that the log refused for want of room or right."
+        "監査ログが受け付けなかった件数";
+    RecorderLost = Counter "recorder_lost_total" ["role"]
+        "Events that a role could not get recorded."
+        "記録できなかった出来事の数";
+    ControlState = Gauge "control_state" ["control" "state"]
+        "State of a measured control of the guideline, as a state set: ok, warning, failed, not_applicable, unknown."
+        "管理策の状態 (ok=正常, warning=注意, failed=要対応, not_applicable=対象外, unknown=不明)";
+    ControlSince = Gauge "control_since_timestamp_seconds" ["control"]
+        "Since when a control is in its state."
+        "管理策がいまの状態になった時刻";
+    ControlChecked = Gauge "control_checked_timestamp_seconds" ["control"]
+        "When what a control stands on was last measured."
+        "管理策の根拠を最後に測った時刻";
+    Controls = Gauge "controls" ["state"]
+        "Controls of the guideline by state, those of the organisation and those not yet measured included."
+        "管理策の数 (状態別)";
+    ControlChanges = Counter "control_changes_total" ["state"]
+        "Times that a control came into a state."
+        "管理策の状態が変わった回数";
+    SelfTest = Gauge "self_test_last_success_timestamp_seconds" ["test"]
+        "When a test of the gateway by itself last succeeded."
+        "自己診断が最後に成功した時刻";
+    Devices = Gauge "devices" ["state"]
+        "Devices by state: registered, seen (registered and on the network lately), unknown."
+        "機器の数 (registered=台帳, seen=最近確認, unknown=未登録)";
+    Deed = Gauge "last_done_timestamp_seconds" ["deed"]
+        "When somebody last did what has to be done from time to time: backup, restore_check, log_review, log_export, report."
+        "定期作業を最後に行った時刻";
+    Scrapes = Counter "scrapes_total" ["result"]
+        "Scrapes of these metrics, by result."
+        "この統計の読み取り回数 (結果別)";
+    Certificate = Gauge "certificate_expiry_timestamp_seconds" ["door"]
+        "When the certificate of a door of the gateway ends."
+        "証明書の有効期限";
+}

@@ -1,0 +1,9 @@
+//! The guideline's controls: each live one can be turned red and green by what it measures, never by nothing.
+#![cfg(test)]
+
+mod broken;
+mod catalogue;
+mod healthy;
+mod posture;
+mod report;
+mod states;
