@@ -14,11 +14,13 @@ use std::time::Duration;
 use lab::vm::{Kernel, Vm, VmReport, test_executables};
 
 /// The whole guest: the machine may be shared, and everything in it is emulated.
-const GUEST_LIMIT: Duration = Duration::from_mins(30);
+const GUEST_LIMIT: Duration = Duration::from_mins(45);
 /// One program in the guest.
-const PROGRAM_LIMIT: Duration = Duration::from_mins(10);
+const PROGRAM_LIMIT: Duration = Duration::from_mins(15);
 
 const VLAN: &str = include_str!("qemu/vlan.sh");
+/// This kernel empties a deleted map under packets that are among its rules (adr/0001): the test that would see it.
+const FLOOD: &str = "test flood::a_packet_held_among_old_rules_still_finds_their_set ... ok";
 /// Prints what could be taken for results, and fails.
 const FORGER: &str = "#!/bin/sh\necho program forged 0 0\necho 'done 1'\nexit 7\n";
 
@@ -47,6 +49,7 @@ fn debians_own_kernel_conforms() {
 fn guest(kernel: Kernel, executables: &[(String, PathBuf)], conformance: &Path) -> Vm {
     let mut vm = Vm::new(kernel)
         .tool("unshare", "util-linux")
+        .tool("conntrack", "conntrack")
         .script(FORGER, "/vm/forger")
         .program("forger", &["/vm/forger"])
         .program_within(Duration::from_secs(2), "hanging", &["sleep", "1000"])
@@ -61,8 +64,7 @@ fn guest(kernel: Kernel, executables: &[(String, PathBuf)], conformance: &Path) 
     );
     for (name, path) in executables {
         let guest_path = format!("/vm/tests/{name}");
-        // Left out here: 6.1 itself can lose a packet while sets and rules switch (docs/security.md, known limits).
-        let argv = [guest_path.as_str(), "--test-threads=2", "--skip", "flood::"];
+        let argv = [guest_path.as_str(), "--test-threads=2"];
         vm = vm.file(path, &guest_path).program_within(PROGRAM_LIMIT, &program_name(name), &argv);
     }
     vm
@@ -89,6 +91,7 @@ fn failures(report: &VmReport, executables: &[(String, PathBuf)]) -> impl Iterat
     verdicts.push(expect(report, "vlan", 0, "\n0 failed\n"));
     verdicts.push(expect(report, "conformance", 0, "test result: ok."));
     verdicts.push(ran_something(report, "conformance"));
+    verdicts.push(expect(report, &program_name("kernel"), 0, FLOOD));
     for (name, _) in executables {
         verdicts.push(expect(report, &program_name(name), 0, "test result: ok."));
         verdicts.push(ran_something(report, &program_name(name)));

@@ -8,11 +8,13 @@ use super::error::VmError;
 use super::host;
 
 /// Modules that the guest loads at start, as the appliance does.
-const LOADED: [&str; 10] = [
+const LOADED: [&str; 11] = [
     "8021q",
     "bridge",
     "dummy",
     "nf_conntrack",
+    // Left to itself the kernel loads it behind the first reader's back, whose first events are lost.
+    "nf_conntrack_netlink",
     "nf_flow_table_inet",
     "nf_tables",
     "nfnetlink_log",
@@ -148,8 +150,8 @@ mod tests {
     const DEP: &str = "k/8021q.ko: k/garp.ko\nk/garp.ko: k/llc.ko\nk/llc.ko:\nk/snd.ko:\nk/nft_ct.ko: k/nf_tables.ko\n\
                        k/nf_tables.ko:\n";
     const ALIAS: &str = "alias rtnl-link-vlan 8021q\nalias nft-expr-ct nft_ct\nalias snd-card snd\n";
-    const BUILTIN: &str = "k/bridge.ko\nk/dummy.ko\nk/nf_conntrack.ko\nk/nf-flow-table-inet.ko\nk/nfnetlink_log.ko\n\
-                           k/tun.ko\nk/veth.ko\nk/wireguard.ko\n";
+    const BUILTIN: &str = "k/bridge.ko\nk/dummy.ko\nk/nf_conntrack.ko\nk/nf_conntrack_netlink.ko\nk/nf-flow-table-inet.ko\n\
+                           k/nfnetlink_log.ko\nk/tun.ko\nk/veth.ko\nk/wireguard.ko\n";
 
     #[test]
     fn modules_come_with_all_they_depend_on_and_nothing_else() {

@@ -6,7 +6,8 @@
 //! - [`expr`], [`object`]: what a rule and a table are made of. What they cannot say, this crate cannot send.
 //! - [`Batch`] and [`Connection`]: one transaction out, one answer back, each failure with the caller's own tag.
 //! - [`dump`]: the kernel's state, consistent with one generation.
-//! - [`nflog`]: bind a log group and read its packets. [`probe`]: what the running kernel can do.
+//! - [`nflog`], [`conntrack`]: bind a log group, or the events of connections, and read them. [`probe`]: what the running
+//!   kernel can do.
 //! - [`lower`], [`delta`], [`Netfilter`], [`verify`]: the policy's neutral rule set into the kernel and back. Only these
 //!   know the `policy` crate.
 //!
@@ -15,6 +16,7 @@
 mod apply;
 mod attr;
 mod batch;
+pub mod conntrack;
 pub mod delta;
 pub mod dump;
 mod error;

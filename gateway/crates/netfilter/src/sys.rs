@@ -1,4 +1,5 @@
-//! The only unsafe code of the crate: owned handles of libnftnl objects and the writing of one netlink message.
+//! The only unsafe code of the crate: owned handles of libnftnl objects and the writing of one netlink message; and one
+//! socket option that no safe library has.
 //!
 //! What must hold, once for all blocks below:
 //! - A handle's pointer comes from the matching `nftnl_*_alloc`, is not null, is not shared, and is freed once by `Drop`
@@ -9,12 +10,14 @@
 //! - libmnl appends attributes without knowing the end of the buffer: [`Scratch`] is larger than the largest message
 //!   that a handle can make: each handle counts what was put into it and fails beyond [`MESSAGE_MAX_BYTES`].
 
-#![expect(unsafe_code, reason = "libnftnl is a C library; this module is its only caller")]
+#![expect(unsafe_code, reason = "libnftnl and getsockopt(2) are C; this module is their only caller")]
 
-use std::ffi::{CStr, CString, c_char};
+use std::ffi::{CStr, CString, c_char, c_int};
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr::NonNull;
 
 use nftnl::nftnl_sys as ffi;
+use rustix::io::Errno;
 
 use crate::object::Family;
 use crate::value::Data;
@@ -385,5 +388,31 @@ impl Scratch {
         batch.extend(written);
         batch.resize(batch.len().next_multiple_of(4), 0);
         Ok(())
+    }
+}
+
+/// How many messages the kernel had no room for on a socket (SO_MEMINFO of linux/socket.h, SK_MEMINFO_DROPS of
+/// linux/sock_diag.h). rustix has no such option.
+pub(crate) fn socket_drops(socket: BorrowedFd<'_>) -> Result<u32, Errno> {
+    const SO_MEMINFO: c_int = 55;
+    const DROPS: usize = 8;
+    let mut numbers = [0_u32; DROPS + 1];
+    let mut length = libc::socklen_t::try_from(size_of_val(&numbers)).unwrap_or_default();
+    // SAFETY: the descriptor is open while it is borrowed; the buffer is writable and as long as the length says, and
+    // the kernel writes no more than that.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            SO_MEMINFO,
+            numbers.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    let [.., drops] = numbers;
+    if result == 0 {
+        Ok(drops)
+    } else {
+        Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO))
     }
 }

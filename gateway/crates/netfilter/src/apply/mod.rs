@@ -1,12 +1,13 @@
 //! The policy's rule set into the kernel: whole, or by its difference to the one that is there.
 
+mod grace;
 mod transaction;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use policy::model::Place;
-use policy::ruleset::{LIVE, Mark, Ruleset, Set};
+use policy::ruleset::{DataType, LIVE, Mark, Ruleset, Set};
 
 use crate::batch::BatchError;
 use crate::delta::{self, Stages};
@@ -24,6 +25,8 @@ pub(crate) use transaction::mark_of;
 const REPLACE_ATTEMPTS_MAX: u32 = 8;
 /// How often a change of the live set is tried again because an element ended by itself meanwhile.
 const LIVE_ATTEMPTS_MAX: u32 = 4;
+/// How long the end of marks waits for packets that other flows may still allow: what is denied is denied now.
+const END_WAIT_MAX: Duration = Duration::from_millis(50);
 
 /// Sets of exact keys from this size on are looked at again when they seem to differ: the kernel makes their tables larger
 /// some time after they were filled, and a reading meanwhile misses elements and gives others twice.
@@ -36,6 +39,8 @@ const REHASH_WAIT: Duration = Duration::from_millis(150);
 pub struct Netfilter {
     connection: Connection,
     table: Table,
+    /// Whether packets may still be among rules that are no longer in force.
+    has_stragglers: bool,
 }
 
 /// What an apply did.
@@ -98,7 +103,9 @@ impl Netfilter {
     /// Opens a socket in the network namespace of the calling thread.
     pub fn open() -> Result<Self, NetlinkError> {
         let malformed = |_| NetlinkError::Malformed { what: "the name of the table" };
-        Ok(Self { connection: Connection::open()?, table: lower::table().map_err(malformed)? })
+        let table = lower::table().map_err(malformed)?;
+        // Another process may have changed the rules a moment ago.
+        Ok(Self { connection: Connection::open()?, table, has_stragglers: true })
     }
 
     /// Loads a rule set, whatever the table holds. Base chains stay where they are, counters that are wanted keep their
@@ -114,7 +121,10 @@ impl Netfilter {
                 {
                     attempt += 1;
                 }
-                outcome => return outcome,
+                outcome => {
+                    self.let_packets_leave();
+                    return outcome;
+                }
             }
         }
     }
@@ -123,29 +133,32 @@ impl Netfilter {
         let present = self.connection.snapshot(&self.table).map_err(ApplyError::Netlink)?;
         if !transaction::can_stage(&self.table, &present, want)? {
             let transaction = Transaction::replace(&self.table, &present, want, live)?;
-            let committed = self.commit(transaction, want)?;
+            let committed = self.step(transaction, want)?;
             return Ok(Applied { generation: committed.generation, transactions: 1 });
         }
         let staged = delta::staged_whole(want);
         let copies: Vec<&str> =
             staged.sets.keys().map(String::as_str).filter(|name| !want.sets.contains_key(*name)).collect();
         let prepare = Transaction::prepare(&self.table, &present, &staged, &copies)?;
-        let prepared = self.commit(prepare, want)?;
+        let prepared = self.step(prepare, want)?;
         let switch = Transaction::switch(&self.table, &present, prepared.generation, &staged, live)?;
-        if let Err(error) = self.commit(switch, want) {
+        if let Err(error) = self.step(switch, want) {
             self.undo(Transaction::without_sets(&self.table, &copies));
             return Err(error);
         }
         let mut steps = Steps { generation: prepared.generation, transactions: 2 };
         let clean = Transaction::clean(&self.table, &present, want).map_err(half)?;
-        steps.count(Some(self.commit(clean, want).map_err(half)?));
+        steps.count(self.step(clean, want).map_err(half)?);
         self.settle(&staged, want, &mut steps).map_err(half)?;
         Ok(Applied { generation: steps.generation, transactions: steps.transactions })
     }
 
     /// Goes from a rule set that is in the kernel to another by what differs: what is new in one transaction, then what
-    /// ends in another; where range sets are replaced, one more before and after them. See [`delta`].
+    /// ends in another; where sets are replaced, more before and after them. See [`delta`].
     pub fn update(&mut self, have: &Ruleset, want: &Ruleset, live: &LiveSet) -> Result<Applied, ApplyError> {
+        if replaces_references(have, want) {
+            return self.replace(want, live);
+        }
         let mut steps = Steps { generation: 0, transactions: 0 };
         match delta::stages(have, want) {
             None => self.go(have, want, live, &mut steps)?,
@@ -158,8 +171,8 @@ impl Netfilter {
                     &stages.prepared,
                     &LiveChanges::default(),
                 )?;
-                let committed = self.commit(prepare, want)?;
-                steps.count(Some(committed));
+                let committed = self.step(prepare, want)?;
+                steps.count(committed);
                 if let Err(error) = self.go(&stages.prepared, &stages.switched, live, &mut steps) {
                     if !matches!(error, ApplyError::Half(_)) {
                         let end = delta::plan(&stages.prepared, have).end;
@@ -178,6 +191,8 @@ impl Netfilter {
                 }
             }
         }
+        // Now, when what should end has ended, and not when the next change is urgent.
+        self.let_packets_leave();
         if steps.transactions == 0 {
             steps.generation = self.connection.generation().map_err(ApplyError::Netlink)?;
         }
@@ -197,20 +212,16 @@ impl Netfilter {
         let make = Transaction::make(&self.table, &delta.make, have, want, &changes)?;
         let is_made = !make.is_empty();
         if is_made {
-            let committed = self.commit(make, want)?;
-            steps.count(Some(committed));
+            let committed = self.step(make, want)?;
+            steps.count(committed);
         }
-        match self.end(&delta.end, have, want, live) {
-            Ok(committed) => steps.count(committed),
-            Err(error) if is_made => return Err(half(error)),
-            Err(error) => return Err(error),
-        }
-        Ok(())
+        self.end(&delta.end, have, want, live, steps)
+            .map_err(|error| if is_made { half(error) } else { error })
     }
 
     /// Takes away what was prepared for a step that then failed. Should this fail, too, the next load clears it.
     fn undo(&mut self, transaction: Result<Transaction, ApplyError>) {
-        let undone = transaction.and_then(|transaction| self.commit(transaction, &Ruleset::default()));
+        let undone = transaction.and_then(|transaction| self.step(transaction, &Ruleset::default()));
         if let Err(error) = undone {
             tracing::warn!(%error, "prepared sets are left in the kernel; nothing uses them");
         }
@@ -221,7 +232,7 @@ impl Netfilter {
         let Stages { switched, rebuilt, .. } = stages;
         let make = delta::plan(switched, rebuilt).make;
         let rebuild = Transaction::make(&self.table, &make, switched, rebuilt, &LiveChanges::default())?;
-        steps.count(Some(self.commit(rebuild, want)?));
+        steps.count(self.step(rebuild, want)?);
         Ok(())
     }
 
@@ -231,34 +242,50 @@ impl Netfilter {
         let delta = delta::plan(switched, want);
         let none = LiveChanges::default();
         let switch = Transaction::make(&self.table, &delta.make, switched, want, &none)?;
-        steps.count(Some(self.commit(switch, want)?));
+        steps.count(self.step(switch, want)?);
         let end = Transaction::end(&self.table, &delta.end, switched, &none)?;
-        steps.count(Some(self.commit(end, want)?));
+        steps.count(self.step(end, want)?);
         Ok(())
     }
 
-    /// Sends the second transaction of an update, again when a mark ended by itself while it was made.
+    /// Sends the second transaction of an update, again when a mark ended by itself while it was made. On a machine so
+    /// busy that packets cannot be waited for in time, the marks that end do so before it.
     fn end(
         &mut self,
         end: &delta::End,
         have: &Ruleset,
         want: &Ruleset,
         live: &LiveSet,
-    ) -> Result<Option<Committed>, ApplyError> {
+        steps: &mut Steps,
+    ) -> Result<(), ApplyError> {
         let mut attempt = 1;
         loop {
             let changes = LiveChanges::between(&self.live().map_err(ApplyError::Netlink)?, live);
-            let transaction = Transaction::end(&self.table, end, have, &changes)?;
+            let is_hurried = !changes.ended.is_empty() && !self.have_packets_left_within(END_WAIT_MAX);
+            let transaction = if is_hurried {
+                let ended = LiveChanges { ended: changes.ended, ..LiveChanges::default() };
+                Transaction::live(&self.table, &ended)?
+            } else {
+                Transaction::end(&self.table, end, have, &changes)?
+            };
             if transaction.is_empty() {
-                return Ok(None);
+                return Ok(());
             }
-            match self.commit(transaction, want) {
+            let outcome =
+                if is_hurried { self.commit(transaction, want) } else { self.step(transaction, want) };
+            match outcome {
                 Err(ApplyError::Refused { refusal, .. })
                     if is_stale(&refusal) && attempt < LIVE_ATTEMPTS_MAX =>
                 {
                     attempt += 1;
                 }
-                outcome => return outcome.map(Some),
+                Err(error) => return Err(error),
+                Ok(committed) => {
+                    steps.count(committed);
+                    if !is_hurried {
+                        return Ok(());
+                    }
+                }
             }
         }
     }
@@ -274,6 +301,7 @@ impl Netfilter {
                 return Ok(());
             }
             let transaction = Transaction::live(&self.table, &changes)?;
+            // Without a wait: it changes no rule, and what ends shall end now.
             match self.commit(transaction, &Ruleset::default()) {
                 Err(ApplyError::Refused { refusal, .. })
                     if is_stale(&refusal) && attempt < LIVE_ATTEMPTS_MAX =>
@@ -334,8 +362,28 @@ impl Netfilter {
         self.commit(transaction, &Ruleset::default()).map(drop)
     }
 
+    /// Sends a transaction when no packet is among rules older than those in force: the kernel keeps the rules of two
+    /// generations, so a packet that were there over two transactions would meet chains of the one and sets of the other.
+    fn step(&mut self, transaction: Transaction, ruleset: &Ruleset) -> Result<Committed, ApplyError> {
+        self.let_packets_leave();
+        self.commit(transaction, ruleset)
+    }
+
+    /// Waits as long as that for packets to leave, and tells whether they have.
+    fn have_packets_left_within(&mut self, limit: Duration) -> bool {
+        self.has_stragglers = self.has_stragglers && !grace::have_packets_left_within(limit);
+        !self.has_stragglers
+    }
+
+    fn let_packets_leave(&mut self) {
+        if std::mem::take(&mut self.has_stragglers) {
+            grace::let_packets_leave();
+        }
+    }
+
     fn commit(&mut self, transaction: Transaction, ruleset: &Ruleset) -> Result<Committed, ApplyError> {
         let Transaction { batch, marks } = transaction;
+        self.has_stragglers = true;
         match self.connection.commit(batch) {
             Ok(committed) => Ok(committed),
             Err(NetlinkError::Refused(refusal)) => {
@@ -360,12 +408,20 @@ struct Steps {
 }
 
 impl Steps {
-    fn count(&mut self, committed: Option<Committed>) {
-        if let Some(committed) = committed {
-            self.generation = committed.generation;
-            self.transactions += 1;
-        }
+    fn count(&mut self, committed: Committed) {
+        self.generation = committed.generation;
+        self.transactions += 1;
     }
+}
+
+/// Whether a map of verdicts or counters is replaced. Its copy has to come after the chains or counters that it names,
+/// which only a load of the whole does in a transaction of its own.
+fn replaces_references(have: &Ruleset, want: &Ruleset) -> bool {
+    let replaced = delta::plan(have, want).make.replaced_sets;
+    replaced.iter().filter_map(|name| want.sets.get(name)).any(|set| match set.data {
+        Some(DataType::Verdict | DataType::Counter) => true,
+        None | Some(DataType::Mark) => false,
+    })
 }
 
 fn half(error: ApplyError) -> ApplyError {

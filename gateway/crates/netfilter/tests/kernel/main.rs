@@ -8,6 +8,7 @@
     reason = "a helper of a test fails the test"
 )]
 
+mod conntrack;
 mod deltas;
 mod flood;
 mod load;
