@@ -32,7 +32,7 @@ ifneq ($(SABOTAGE),)
 export SABOTAGE
 endif
 
-.PHONY: help setup demo test test-long lab bench lint doc clean
+.PHONY: help setup demo test test-long lab bench lint doc dashboards clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r target text; do \
@@ -41,7 +41,7 @@ help: ## this list
 setup: ## install the Debian packages that are missing
 	@scripts/setup
 
-demo: setup ## the clinic in namespaces, measured (KEEP=1 leaves it running; SABOTAGE=flow|gate|readback; ARGS=..)
+demo: setup ## the clinic in namespaces, measured (KEEP=1 leaves it running; SABOTAGE=flow|gate|readback|ledger|audit; ARGS=..)
 	cargo build --release --locked -p gateway -p tests --bins
 	$(ask_for_root)
 	$(AS_ROOT) cargo run --release --locked --quiet -p tests --bin demo -- $(if $(filter 1,$(KEEP)),--keep) $(ARGS)
@@ -65,6 +65,7 @@ lab: setup ## bring the clinic up and stay; `lab shell HOST` in a second termina
 	$(AS_ROOT) cargo run --locked --quiet -p tests --bin lab -- up $(ARGS)
 
 bench: setup ## paired benchmarks, ours and a peer (NAME=.. for one); results in target/bench/results.jsonl
+	cargo build --release --locked -p gateway -p tests --bins
 	$(ask_for_root)
 	$(AS_ROOT) cargo run --release --locked --quiet -p benches -- $(NAME) $(ARGS)
 
@@ -79,6 +80,9 @@ lint: setup ## formatting, clippy, and cargo-deny where it is installed
 
 doc: setup ## the API documentation, private items included; a warning is an error
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items
+
+dashboards: ## write dashboards, rules, alerts and runbooks anew (ARGS=--check only compares)
+	cargo run --locked --quiet -p dashboard --bin dashboards -- $(ARGS)
 
 clean: ## remove what was built
 	cargo clean

@@ -3,11 +3,14 @@
 //! `make bench` runs all, `make bench NAME=policy.load` those whose name begins so. Each figure is printed with median
 //! and spread and appended as one JSON object to `target/bench/results.jsonl`. Needs root: it builds namespaces.
 
+mod audit;
 mod cost;
+mod ledger;
 mod load;
 mod packets;
 mod pairs;
 mod peers;
+mod scrape;
 mod site;
 
 use anyhow::{Result, ensure};
@@ -18,7 +21,13 @@ use pairs::Figure;
 /// A benchmark: gives one figure.
 type Bench = (&'static str, fn(&Options) -> Result<Figure>);
 
-const BENCHES: [Bench; 5] = [
+const BENCHES: [Bench; 11] = [
+    ("audit.append.per_s", audit::append_against_sqlite),
+    ("audit.append.alone", audit::append_alone_against_sqlite),
+    ("audit.proof.vs_read", audit::proof_against_sqlite_read),
+    ("metrics.scrape.p99", scrape::against_node_exporter),
+    ("ledger.forwarding_cost", ledger::forwarding_cost),
+    ("ledger.established_cost", ledger::established_cost),
     ("policy.load10000.vs_nft", load::against_nft),
     ("policy.newflow.vs_ufw", packets::new_flow_against_ufw),
     ("policy.newflow.vs_linear1000", packets::new_flow_against_linear),

@@ -106,7 +106,8 @@ fn digits(value: f64) -> String {
     if value >= 100.0 { format!("{value:.0}") } else { format!("{value:.1}") }
 }
 
-fn quantile(mut values: Vec<f64>, at: f64) -> f64 {
+/// The value at a quantile between 0 and 1.
+pub(crate) fn quantile(mut values: Vec<f64>, at: f64) -> f64 {
     values.sort_by(f64::total_cmp);
     #[expect(
         clippy::cast_possible_truncation,

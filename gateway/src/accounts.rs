@@ -9,6 +9,12 @@ use std::path::Path;
 pub const ADMIN_GROUP: &str = "sekisho-admin";
 /// The user of the watch role.
 pub const WATCH_USER: &str = "sekisho-watch";
+/// The user of the core role.
+pub const CORE_USER: &str = "sekisho-core";
+/// The user of the record role.
+pub const RECORD_USER: &str = "sekisho-record";
+/// The user of the console role.
+pub const CONSOLE_USER: &str = "sekisho-console";
 /// Longest file read; more is cut off.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 

@@ -8,11 +8,12 @@ use std::time::Duration;
 use thiserror::Error;
 
 use crate::wire::frame::{self, FrameError, HEAD_BYTES};
+use crate::wire::record::RecordAsk;
 use crate::wire::{Answer, Ask, Fault, Request, VERSION};
 
 /// How long an answer to a question may take.
 pub const ANSWER_WAIT: Duration = Duration::from_secs(30);
-/// How long an apply may take, the way back included.
+/// How long an apply may take, the way back included; and the reading of a whole log.
 pub const APPLY_WAIT: Duration = Duration::from_secs(600);
 
 /// Why there is no answer.
@@ -47,7 +48,8 @@ pub enum ClientError {
 /// # Errors
 /// [`ClientError`] when there is no answer; a [`Fault`] is an answer.
 pub fn ask(path: &Path, ask: Ask) -> Result<Answer, ClientError> {
-    let wait = if matches!(ask, Ask::Apply { .. }) { APPLY_WAIT } else { ANSWER_WAIT };
+    let is_long = matches!(ask, Ask::Apply { .. } | Ask::Record(RecordAsk::Verify {}));
+    let wait = if is_long { APPLY_WAIT } else { ANSWER_WAIT };
     let mut stream = connect(path, wait)?;
     let bytes = frame::encode(&Request { version: VERSION, ask })?;
     let broken = |source| ClientError::NoAnswer { path: path.to_owned(), source };

@@ -7,7 +7,14 @@ use jiff::Timestamp;
 use policy::raw::Sources;
 use serde::{Deserialize, Serialize};
 
+pub mod console;
 pub mod frame;
+pub mod record;
+pub mod watch;
+
+use self::console::{ConsoleAnswer, ConsoleAsk};
+use self::record::{RecordAnswer, RecordAsk};
+use self::watch::{WatchAnswer, WatchAsk};
 
 /// The version of this language; a peer that speaks another is told so.
 pub const VERSION: u32 = 1;
@@ -49,6 +56,14 @@ pub enum Ask {
     RenderServices {},
     /// The last denied packets (answered by the watch role only).
     Denials {},
+    /// What a role counted and measured (answered by every role).
+    Measure {},
+    /// For the watch role.
+    Watch(WatchAsk),
+    /// For the record role.
+    Record(RecordAsk),
+    /// For the console role.
+    Console(ConsoleAsk),
 }
 
 impl Ask {
@@ -58,7 +73,15 @@ impl Ask {
         match self {
             Ask::Apply { dry_run, .. } => !dry_run,
             Ask::TimeTrusted {} | Ask::RenderServices {} => true,
-            Ask::Status {} | Ask::Flows {} | Ask::Verify {} | Ask::Sources {} | Ask::Denials {} => false,
+            Ask::Record(ask) => ask.is_write(),
+            Ask::Console(ask) => ask.is_write(),
+            Ask::Status {}
+            | Ask::Flows {}
+            | Ask::Verify {}
+            | Ask::Sources {}
+            | Ask::Denials {}
+            | Ask::Measure {}
+            | Ask::Watch(_) => false,
         }
     }
 
@@ -75,6 +98,10 @@ impl Ask {
             Ask::TimeTrusted {} => "time-trusted",
             Ask::RenderServices {} => "render-services",
             Ask::Denials {} => "denials",
+            Ask::Measure {} => "measure",
+            Ask::Watch(_) => "watch",
+            Ask::Record(_) => "record",
+            Ask::Console(_) => "console",
         }
     }
 }
@@ -131,8 +158,30 @@ pub enum Answer {
     Done {},
     /// Denied packets.
     Denials(Denials),
+    /// What the role counted and measured.
+    Measured(Box<Measured>),
+    /// From the watch role.
+    Watch(WatchAnswer),
+    /// From the record role.
+    Record(RecordAnswer),
+    /// From the console role.
+    Console(ConsoleAnswer),
     /// It did not work.
     Failed(Fault),
+}
+
+/// What a role counted since it started and measured just now.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Measured {
+    /// Which role.
+    pub role: events::Role,
+    /// When it started.
+    pub started_at: Timestamp,
+    /// Counters of its events and gauges of its measurements.
+    pub samples: Vec<events::Sample>,
+    /// What the controls are judged by.
+    pub observations: Vec<policy::guideline::Observed>,
 }
 
 /// Why something did not work.

@@ -23,9 +23,12 @@
 //! # Ok(())
 //! # }
 //! ```
+mod calls;
 mod clinic;
+mod confinement;
 mod echo;
 mod error;
+pub mod launch;
 mod namespace;
 mod packet;
 mod picture;
@@ -41,7 +44,9 @@ mod unit;
 pub mod vm;
 mod wire;
 
+pub use calls::named_calls;
 pub use clinic::{GATEWAY_WAN_V4, GATEWAY_WAN_V6};
+pub use confinement::{Confinement, Refusal};
 pub use error::LabError;
 pub use namespace::Namespace;
 pub use packet::{Capture, Direction, Frame, Injector};

@@ -1,5 +1,5 @@
-//! Runs a program in the gateway as the user, with the groups and capabilities that its unit file says,
-//! by `setpriv` of util-linux, in place of systemd.
+//! Runs a program in the gateway as the user, with the groups and capabilities and under the seccomp filters that its
+//! unit file says, by `setpriv` of util-linux and `lab-launch`, in place of systemd.
 use std::{
     ffi::OsString,
     fs::{self, File},
@@ -21,13 +21,14 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{
     Lab, LabError,
+    launch::{LAUNCHER, confined, launcher, places},
     namespace::finished,
     registry::{lock, make_directory},
     unit::{Directories, Unit},
 };
 
 /// The launchers that replace themselves by the next until the program runs.
-const LAUNCHERS: [&str; 2] = ["ip", "setpriv"];
+const LAUNCHERS: [&str; 3] = ["ip", "setpriv", LAUNCHER];
 const LAUNCH_LIMIT: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(2);
 const READY: &[u8] = b"READY=1";
@@ -44,6 +45,7 @@ pub struct RoleRunner<'lab> {
     program: PathBuf,
     arguments: Vec<OsString>,
     environment: Vec<(OsString, OsString)>,
+    at_installed_places: bool,
 }
 
 /// Is a running role, which is killed when dropped.
@@ -63,7 +65,7 @@ impl<'lab> RoleRunner<'lab> {
         let program = words.next().map(PathBuf::from).unwrap_or_default();
         let arguments = words.map(OsString::from).collect();
         let environment = unit.environment.iter().map(|(name, value)| (name.into(), value.into())).collect();
-        Self { lab, unit, program, arguments, environment }
+        Self { lab, unit, program, arguments, environment, at_installed_places: false }
     }
 
     /// Runs another file in place of the installed one, with the unit's arguments.
@@ -94,6 +96,14 @@ impl<'lab> RoleRunner<'lab> {
         self
     }
 
+    /// Shows the role its unit's directories below `/run` and `/var/lib` as well, as on an installed box and to it
+    /// alone; for a program whose places are fixed when it is built.
+    #[must_use]
+    pub fn at_installed_places(mut self) -> Self {
+        self.at_installed_places = true;
+        self
+    }
+
     /// Gives the directory that takes the place of `/run` for the lab's roles.
     #[must_use]
     pub fn runtime_root(lab: &Lab) -> PathBuf {
@@ -108,7 +118,8 @@ impl<'lab> RoleRunner<'lab> {
 
     /// Starts the role and waits until the program itself runs in its process.
     /// # Errors
-    /// Fails when a user cannot be made, or when the program cannot be started or ends at once with an error.
+    /// Fails when a user cannot be made, a filter cannot be compiled, or the program cannot be started or ends at once
+    /// with an error.
     pub fn start(self) -> Result<Role, LabError> {
         let identity = Identity::ensure(&self.unit)?;
         let runtime = identity.give(&Self::runtime_root(self.lab), &self.unit.runtime)?;
@@ -119,12 +130,7 @@ impl<'lab> RoleRunner<'lab> {
         let manager = Manager::start(&notify)?;
         let output = File::create(&log).map_err(LabError::io(format!("write {}", log.display())))?;
         let errors = output.try_clone().map_err(LabError::io(format!("write {}", log.display())))?;
-        let mut command = self.lab.gateway().command("setpriv");
-        command
-            .args(identity.setpriv_arguments(&self.unit))
-            .arg("--")
-            .arg(&self.program)
-            .args(&self.arguments);
+        let mut command = self.command(&identity, &stem.with_extension("seccomp"))?;
         command.env_clear().env("PATH", PATH).env("USER", &self.unit.user).env("LOGNAME", &self.unit.user);
         command.env("NOTIFY_SOCKET", &notify);
         let paths = [("RUNTIME_DIRECTORY", runtime), ("STATE_DIRECTORY", state)];
@@ -134,6 +140,33 @@ impl<'lab> RoleRunner<'lab> {
         let mut role = Role { name: self.unit.name, child, log, manager };
         role.wait_launched()?;
         Ok(role)
+    }
+
+    /// Prepares the launchers that become the program. The filters come last: they forbid what `setpriv` does.
+    fn command(&self, identity: &Identity, filters: &Path) -> Result<Command, LabError> {
+        let launcher = launcher(self.lab)?;
+        let confined = confined(&self.unit.confinement.programs()?, filters)?;
+        let mut command = if self.at_installed_places {
+            let mut command = self.lab.gateway().command(&launcher);
+            command.args(places(&self.installed_places())).arg("setpriv");
+            command
+        } else {
+            self.lab.gateway().command("setpriv")
+        };
+        command.args(identity.setpriv_arguments(&self.unit)).arg("--");
+        command.arg(&launcher).args(confined).arg(&self.program).args(&self.arguments);
+        Ok(command)
+    }
+
+    /// Pairs the lab's directories with those that the unit's names mean on an installed box.
+    fn installed_places(&self) -> Vec<(PathBuf, PathBuf)> {
+        let pairs = |here: PathBuf, there: &'static str, directories: &Directories| {
+            let pair = |name: &PathBuf| (here.join(name), Path::new(there).join(name));
+            directories.names.iter().map(pair).collect::<Vec<_>>()
+        };
+        let runtime = pairs(Self::runtime_root(self.lab), "/run", &self.unit.runtime);
+        let state = pairs(Self::state_root(self.lab), "/var/lib", &self.unit.state);
+        [runtime, state].concat()
     }
 }
 
@@ -150,7 +183,7 @@ impl Role {
         String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
     }
 
-    /// Gives `/proc/PID/status`, from which user, groups and capabilities can be read.
+    /// Gives `/proc/PID/status`, from which user, groups, capabilities and filters can be read.
     /// # Errors
     /// Fails when the process has ended.
     pub fn status(&self) -> Result<String, LabError> {

@@ -7,18 +7,20 @@ use std::{
 
 use freedesktop_entry_parser::low_level::parse_entry_str;
 
-use crate::LabError;
+use crate::{Confinement, LabError};
 
 /// A unit file longer than this is not one of ours.
 const UNIT_LIMIT_BYTES: usize = 64 << 10;
 const DIRECTORY_MODE: u32 = 0o755;
+const ROOT: &str = "root";
 
 /// Is the part of a service unit that `RoleRunner` enacts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unit {
     /// The unit's name without `.service`.
     pub name: String,
-    /// `User=`; root when absent, as systemd has it.
+    /// `User=`; root when absent, as systemd has it. For `DynamicUser=` the unit's own name, as systemd has it too; in
+    /// the lab that user stays.
     pub user: String,
     /// `Group=`, or the user's own group.
     pub group: Option<String>,
@@ -30,6 +32,8 @@ pub struct Unit {
     pub bounding: Option<Vec<String>>,
     /// `NoNewPrivileges=`.
     pub no_new_privileges: bool,
+    /// What it forbids by seccomp.
+    pub confinement: Confinement,
     /// `ExecStart=`, program first.
     pub exec: Vec<String>,
     /// `RuntimeDirectory=` with `RuntimeDirectoryMode=`.
@@ -76,15 +80,26 @@ impl Unit {
         if name.is_empty() || !name.chars().all(plain_name) {
             return Err(wrong("the name may hold letters, digits, `-`, `_` and `@` only".to_owned()));
         }
-        let mut unit = Self::empty(name);
+        let (mut unit, mut dynamic_user) = (Self::empty(name), false);
         for section in parse_entry_str(text.as_bytes()) {
             let section = section.map_err(|error| wrong(format!("not a unit file: {error}")))?;
             for line in section.attrs.iter().filter(|_| section.title == "Service") {
-                unit.apply(line.name, line.value.trim()).map_err(wrong)?;
+                match (line.name, line.value.trim()) {
+                    ("DynamicUser", value) => dynamic_user = boolean(line.name, value).map_err(wrong)?,
+                    (key, value) => unit.apply(key, value).map_err(wrong)?,
+                }
             }
         }
         if unit.exec.is_empty() {
             return Err(wrong("no `ExecStart=` in `[Service]`".to_owned()));
+        }
+        if dynamic_user {
+            unit.become_dynamic();
+        }
+        let confinable = unit.no_new_privileges && unit.confinement.native_only;
+        if unit.confinement.filters() > 0 && !confinable {
+            let asked = "filters ask for `NoNewPrivileges=yes` and `SystemCallArchitectures=native`";
+            return Err(wrong(asked.to_owned()));
         }
         Ok(unit)
     }
@@ -93,12 +108,13 @@ impl Unit {
         let directories = Directories { names: Vec::new(), mode: DIRECTORY_MODE };
         Self {
             name: name.to_owned(),
-            user: "root".to_owned(),
+            user: ROOT.to_owned(),
             group: None,
             supplementary_groups: Vec::new(),
             ambient: Vec::new(),
             bounding: None,
             no_new_privileges: false,
+            confinement: Confinement::default(),
             exec: Vec::new(),
             runtime: directories.clone(),
             state: directories,
@@ -106,6 +122,14 @@ impl Unit {
             notifies: false,
             not_applied: Vec::new(),
         }
+    }
+
+    /// `DynamicUser=yes` names the user, and rules out that the process gains anything (systemd.exec(5)).
+    fn become_dynamic(&mut self) {
+        if self.user == ROOT {
+            self.user.clone_from(&self.name);
+        }
+        self.no_new_privileges = true;
     }
 
     fn apply(&mut self, key: &str, value: &str) -> Result<(), String> {
@@ -125,10 +149,14 @@ impl Unit {
             "StateDirectoryMode" => self.state.mode = mode(key, value)?,
             "Environment" => extend(&mut self.environment, assignments(key, value)?),
             "Type" => self.notifies = value.starts_with("notify"),
-            "ExecStart" | "DynamicUser" | "PermissionsStartOnly" | "RootDirectory" => {
+            "ExecStart" | "PermissionsStartOnly" | "RootDirectory" => {
                 return Err(format!("the lab cannot follow `{key}={value}`; extend tests/src/unit.rs"));
             }
-            other => self.not_applied.push(other.to_owned()),
+            other => {
+                if !self.confinement.apply(other, value)? {
+                    self.not_applied.push(other.to_owned());
+                }
+            }
         }
         Ok(())
     }
@@ -211,7 +239,7 @@ mod tests {
         SupplementaryGroups=a b\nSupplementaryGroups=c\nAmbientCapabilities=CAP_NET_ADMIN\n\
         CapabilityBoundingSet=CAP_NET_ADMIN \\\n  CAP_SYS_TIME\nNoNewPrivileges=yes\n\
         ExecStart=/usr/sbin/sekishod core --log json\nRuntimeDirectory=sekisho\nRuntimeDirectoryMode=0750\n\
-        ProtectSystem=strict\n";
+        ProtectSystem=strict\nSystemCallArchitectures=native\nSystemCallFilter=@system-service\n";
 
     #[test]
     fn a_unit_is_read_as_systemd_reads_it() {
@@ -224,6 +252,7 @@ mod tests {
         assert_eq!(unit.exec, ["/usr/sbin/sekishod", "core", "--log", "json"]);
         assert_eq!(unit.runtime, Directories { names: vec!["sekisho".into()], mode: 0o750 });
         assert_eq!(unit.not_applied, ["ProtectSystem"]);
+        assert_eq!(unit.confinement.system_calls.as_deref().unwrap(), ["@system-service"]);
         assert!(unit.no_new_privileges && unit.notifies);
     }
 
@@ -238,9 +267,21 @@ mod tests {
     }
 
     #[test]
+    fn a_dynamic_user_has_the_units_name_and_gains_nothing() {
+        let unit = Unit::parse("x", "[Service]\nExecStart=/bin/true\nDynamicUser=yes\nGroup=g\n").unwrap();
+        assert_eq!((unit.user.as_str(), unit.group.as_deref()), ("x", Some("g")));
+        assert!(unit.no_new_privileges);
+        let named = Unit::parse("x", "[Service]\nExecStart=/bin/true\nDynamicUser=yes\nUser=y\n").unwrap();
+        assert_eq!(named.user, "y");
+    }
+
+    #[test]
     fn what_the_lab_cannot_follow_is_refused() {
         for line in [
-            "DynamicUser=yes",
+            "DynamicUser=maybe",
+            "SystemCallFilter=@system-service",
+            "NoNewPrivileges=yes\nSystemCallFilter=@system-service",
+            "SystemCallArchitectures=native\nRestrictAddressFamilies=AF_UNIX",
             "CapabilityBoundingSet=~CAP_CHOWN",
             "RuntimeDirectory=../etc",
             "User=%i",

@@ -429,11 +429,11 @@ fn dropped(counter: &str) -> Statement {
     Statement::Counter(counter.to_owned())
 }
 
-fn limit() -> Statement {
+pub(super) fn limit() -> Statement {
     Statement::Limit { per_second: LOG_PER_SECOND, burst: LOG_BURST }
 }
 
-fn log(word: &str) -> Statement {
+pub(super) fn log(word: &str) -> Statement {
     Statement::Log { prefix: format!("sekisho:{word}") }
 }
 

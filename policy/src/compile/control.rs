@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::base::{accept, chain, counter, insert, interface_value, rule, within};
+use super::base::{accept, chain, counter, insert, interface_value, limit, log, rule, within};
 use crate::model::Zone;
 use crate::ruleset::{
     Counter, Data, Direction, Family, Field, Key, KeyType, Rule, Ruleset, Set, Statement, Verdict, Way,
@@ -149,7 +149,9 @@ fn incoming_icmp6() -> Vec<Rule> {
     let rules = kinds.flat_map(|(control, kind, hop_limit)| {
         to_this_link().map(|to| icmp6(control, Way::Source, kind, [Statement::HopLimit(hop_limit), to]))
     });
-    rules.collect()
+    let rogue =
+        rogue("a router that nobody put there", [Statement::IcmpType(Family::Ip6, ROUTER_ADVERTISEMENT)]);
+    rules.chain([rogue]).collect()
 }
 
 fn incoming_dhcp() -> Vec<Rule> {
@@ -162,7 +164,15 @@ fn incoming_dhcp() -> Vec<Rule> {
         passing(DHCP_SERVES, ask().chain([here()])),
         passing(DHCP_ASKS, answer().chain([everybody()])),
         passing(DHCP_ASKS, answer().chain([here()])),
+        rogue("a DHCP server that nobody put there", ports(DHCP_SERVER, DHCP_CLIENT)),
     ]
+}
+
+/// What speaks to everybody on a link of the clinic as only the gateway should: dropped like any other stray packet, but
+/// not unseen.
+fn rogue(why: &str, matches: impl IntoIterator<Item = Statement>) -> Rule {
+    let inside = Statement::In { fields: vec![Field::InInterface], set: "outside".to_owned(), negated: true };
+    rule(why, matches.into_iter().chain([inside, limit(), log("@rogue")]))
 }
 
 fn outgoing_icmp6() -> Vec<Rule> {
@@ -254,7 +264,12 @@ fn icmp6(control: Control, way: Way, kind: u8, more: impl IntoIterator<Item = St
 
 /// The chains it is called from have matched family and protocol.
 fn dhcp(control: Control, way: Way, source: u16, destination: u16) -> [Statement; 3] {
-    [on(control, way), Statement::Port(Way::Source, source), Statement::Port(Way::Destination, destination)]
+    let [from, to] = ports(source, destination);
+    [on(control, way), from, to]
+}
+
+fn ports(source: u16, destination: u16) -> [Statement; 2] {
+    [Statement::Port(Way::Source, source), Statement::Port(Way::Destination, destination)]
 }
 
 fn on(control: Control, way: Way) -> Statement {

@@ -12,6 +12,7 @@ use crate::{
 };
 
 const APPLIES: usize = 200;
+const FIRST_APPLIES: usize = 50;
 
 /// How far the guessed time of a lost probe may be off an apply that is named beside it.
 const NEAR: Duration = Duration::from_millis(2);
@@ -205,4 +206,19 @@ fn applies_by_the_admin_lose_nothing_and_pass_nothing() {
     }
     traffic.judge(&applies);
     site.assert_verified();
+}
+
+/// Who is told "applied" may send at once. Found by a first packet that was lost on a loaded machine.
+#[test]
+fn applied_is_said_when_the_gateway_forwards() {
+    const SWITCHES: [&str; 2] = ["ipv4/ip_forward", "ipv6/conf/all/forwarding"];
+    let site = Site::start();
+    let gateway = site.lab().gateway().namespace();
+    for round in 0..FIRST_APPLIES {
+        // As on a box that just came up, where nothing is forwarded before the rules were read back.
+        SWITCHES.iter().for_each(|switch| gateway.set_sysctl(switch, "0").unwrap());
+        site.apply(&policies()[0]);
+        let found = SWITCHES.map(|switch| gateway.sysctl(switch).unwrap());
+        assert_eq!(found, ["1", "1"], "{SWITCHES:?} after \"applied\", round {round}");
+    }
 }

@@ -1,5 +1,6 @@
 //! The installed gateway in the lab: `sekishod core` as its unit says, and `sekisho` to talk to it.
 use std::{
+    collections::BTreeMap,
     fs,
     os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
@@ -21,6 +22,8 @@ pub(crate) const READY_LIMIT: Duration = Duration::from_secs(60);
 pub(crate) struct Site {
     // Order matters: the roles end before the lab does.
     core: Option<Role>,
+    /// The other roles of ours that run, by the name of their unit.
+    others: BTreeMap<&'static str, Role>,
     lab: Lab,
     programs: PathBuf,
     files: TempDir,
@@ -39,7 +42,7 @@ impl Site {
         let files = tempfile::tempdir().unwrap();
         fs::set_permissions(files.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let programs = programs_for_everybody(files.path());
-        Self { core: None, lab, programs, files }
+        Self { core: None, others: BTreeMap::new(), lab, programs, files }
     }
 
     pub(crate) fn lab(&self) -> &Lab {
@@ -51,15 +54,38 @@ impl Site {
         self.files.path()
     }
 
-    /// Starts core and waits until it is ready.
+    /// Starts core, and before it the record, without which core changes nothing; waits until they are ready.
     pub(crate) fn start_core(&mut self) {
+        self.start_role("sekisho-record");
         let mut role = self.runner("sekisho-core").start().unwrap();
         role.wait_ready(READY_LIMIT).unwrap();
         self.core = Some(role);
     }
 
+    /// Starts one more role of ours, unless it runs, and waits until it is ready.
+    pub(crate) fn start_role(&mut self, unit: &'static str) -> &mut Role {
+        if !self.others.contains_key(unit) {
+            let mut role = self.runner(unit).start().unwrap();
+            role.wait_ready(READY_LIMIT).unwrap();
+            self.others.insert(unit, role);
+        }
+        self.others.get_mut(unit).unwrap()
+    }
+
+    /// SIGKILL to a role that [`Site::start_role`] started, and nothing of it is left.
+    pub(crate) fn kill_role(&mut self, unit: &str) {
+        let mut role = self.others.remove(unit).unwrap();
+        role.signal(Signal::KILL).unwrap();
+        role.wait_ended(READY_LIMIT).unwrap();
+    }
+
     pub(crate) fn core(&mut self) -> &mut Role {
         self.core.as_mut().unwrap()
+    }
+
+    /// A role that runs: core, or one that [`Site::start_role`] started.
+    pub(crate) fn role(&self, unit: &str) -> &Role {
+        if unit == "sekisho-core" { self.core.as_ref().unwrap() } else { &self.others[unit] }
     }
 
     /// SIGKILL, and nothing of core is left.
@@ -74,8 +100,16 @@ impl Site {
         let unit = unit_file(unit);
         let installed = PathBuf::from(unit.exec.first().unwrap());
         let built = self.programs.join(installed.file_name().unwrap());
-        let feed = RoleRunner::runtime_root(&self.lab).join("sekisho/feed.sock");
-        let runner = RoleRunner::new(&self.lab, unit).env("SEKISHO_FEED", feed);
+        let places = [
+            ("SEKISHO_FEED", "sekisho/feed.sock"),
+            ("SEKISHO_MEASURE", "sekisho/measure.sock"),
+            ("SEKISHO_SERVICES", "sekisho/services"),
+            ("SEKISHO_WATCH", "sekisho-watch/watch.sock"),
+            ("SEKISHO_RECORD", "sekisho-record/record.sock"),
+        ];
+        let root = RoleRunner::runtime_root(&self.lab);
+        let runner = RoleRunner::new(&self.lab, unit);
+        let runner = places.iter().fold(runner, |runner, (name, place)| runner.env(name, root.join(place)));
         if built.exists() { runner.program(built) } else { runner }
     }
 
@@ -97,10 +131,13 @@ impl Site {
     /// Prepares the admin's command line.
     pub(crate) fn sekisho(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(self.programs.join("sekisho"));
-        let watch = RoleRunner::runtime_root(&self.lab).join("sekisho-watch/watch.sock");
+        let root = RoleRunner::runtime_root(&self.lab);
         command.args(["--lang", "en", "--socket"]).arg(self.runtime().join("core.sock"));
-        command.arg("--watch-socket").arg(watch).args(arguments);
-        command.stdin(Stdio::null());
+        for role in ["watch", "record", "console"] {
+            let socket = root.join(format!("sekisho-{role}/{role}.sock"));
+            command.arg(format!("--{role}-socket")).arg(socket);
+        }
+        command.args(arguments).stdin(Stdio::null());
         command
     }
 

@@ -140,6 +140,7 @@ fn an_end_comes_by_the_kernel_with_every_process_of_ours_dead() {
             .collect();
     streams.iter().chain(&bystanders).for_each(|stream| stream.wait(10));
     site.kill_core();
+    site.kill_role("sekisho-record");
     let alive =
         site.lab().gateway().output("ip", &["netns", "pids", site.lab().gateway().namespace().name()]);
     // `ip netns exec` and `ip netns pids` themselves are there while they look.

@@ -2,6 +2,8 @@
 #[cfg(test)]
 mod apply_under_traffic;
 #[cfg(test)]
+mod backup;
+#[cfg(test)]
 mod bad_input;
 #[cfg(test)]
 mod daemon;
@@ -9,6 +11,10 @@ mod daemon;
 mod ending;
 #[cfg(test)]
 mod kernel;
+#[cfg(test)]
+mod ledger;
+#[cfg(test)]
+mod metrics;
 #[cfg(test)]
 mod path_mtu;
 #[cfg(test)]

@@ -10,7 +10,7 @@ use lab::{Capture, Direction, Frame, Host, Lab};
 use crate::{
     kernel::InForce,
     site::{clinic, flow, policy},
-    traffic::PATIENCE,
+    traffic::{PATIENCE, bound},
 };
 
 const NARROW_MTU: u16 = 1400;
@@ -81,7 +81,7 @@ fn assert_learns_at_once(lab: &Lab, teller: impl Fn(IpAddr) -> IpAddr) {
     for address in web.addresses() {
         let headers = UDP_BYTES + if address.is_ipv4() { IP4_BYTES } else { IP6_BYTES };
         let target = SocketAddr::new(address, PORT);
-        let at_web = web.run_in(|| UdpSocket::bind(any(address, PORT))).unwrap().unwrap();
+        let at_web = web.run_in(|| bound(|| UdpSocket::bind(any(address, PORT)))).unwrap().unwrap();
         at_web.set_read_timeout(Some(PATIENCE)).unwrap();
         let socket = reception.run_in(|| UdpSocket::bind(any(address, 0))).unwrap().unwrap();
         let mut capture = Capture::start(reception.leg()).unwrap();
@@ -129,7 +129,7 @@ fn assert_mss_is_clamped(lab: &Lab) {
     for address in web.addresses() {
         let ip = if address.is_ipv4() { IP4_BYTES } else { IP6_BYTES };
         let mut capture = Capture::start(web.leg()).unwrap();
-        let listener = web.run_in(|| TcpListener::bind(any(address, PORT))).unwrap().unwrap();
+        let listener = web.run_in(|| bound(|| TcpListener::bind(any(address, PORT)))).unwrap().unwrap();
         let connected = reception
             .run_in(|| TcpStream::connect_timeout(&SocketAddr::new(address, PORT), PATIENCE))
             .unwrap();
@@ -170,7 +170,7 @@ fn assert_transfers(lab: &Lab) {
 }
 
 fn transfer(client: &Host, server: &Host, address: IpAddr, upload: bool) -> usize {
-    let listener = server.run_in(|| TcpListener::bind(any(address, PORT))).unwrap().unwrap();
+    let listener = server.run_in(|| bound(|| TcpListener::bind(any(address, PORT)))).unwrap().unwrap();
     let target = SocketAddr::new(address, PORT);
     let near = client.run_in(|| TcpStream::connect_timeout(&target, PATIENCE)).unwrap().unwrap();
     let (far, _) = listener.accept().unwrap();

@@ -62,11 +62,11 @@ fn start_dnsmasq(site: &Site, unit: &str, conf: &str) -> Role {
 
 /// Starts chronyd as its unit says; `-x` keeps it from the machine's clock.
 pub(crate) fn start_time(site: &Site) -> Role {
-    let user = user_of_chronyd(site);
+    let (user, group) = user_of_chronyd(site);
     let own = site.files().join("chrony");
     fs::create_dir(&own).unwrap();
     // As the unit's ExecStartPre does.
-    chown(&own, Some(user), None).unwrap();
+    chown(&own, Some(user), Some(group)).unwrap();
     fs::set_permissions(&own, fs::Permissions::from_mode(0o750)).unwrap();
     let places = [("/var/lib/sekisho-chrony", own.clone()), ("/run/sekisho-chrony", own)];
     let conf = relocated(site, "chrony.conf", &places);
@@ -97,12 +97,15 @@ fn relocated(site: &Site, name: &str, places: &[(&str, PathBuf)]) -> PathBuf {
     path
 }
 
-/// The user of sysusers.d, made if it is not there.
-fn user_of_chronyd(site: &Site) -> u32 {
+/// The user of sysusers.d and its group, made if they are not there.
+fn user_of_chronyd(site: &Site) -> (u32, u32) {
     let text = "[Service]\nUser=sekisho-chrony\nExecStart=/bin/sleep 1\n";
     drop(RoleRunner::new(site.lab(), Unit::parse("user", text).unwrap()).start().unwrap());
-    let output = Command::new("id").args(["-u", "sekisho-chrony"]).output().unwrap();
-    String::from_utf8(output.stdout).unwrap().trim().parse().unwrap()
+    let number = |option: &str| {
+        let output = Command::new("id").args([option, "sekisho-chrony"]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap().trim().parse().unwrap()
+    };
+    (number("-u"), number("-g"))
 }
 
 fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
@@ -266,7 +269,7 @@ fn the_line_gets_its_addresses_by_dhcp_and_router_advertisement() {
     let reception = site.lab().host("reception").unwrap();
     assert!(connects(reception, "192.0.2.80:80".parse().unwrap()).is_ok());
     site.assert_verified();
-    assert_line_is_documented(&processes_of_line(&site));
+    assert_line_is_documented(&site, &processes_of_line(&site));
     drop(line);
 }
 
@@ -307,29 +310,15 @@ fn provider(site: &Site) -> Running {
     Running(command.spawn().unwrap())
 }
 
-/// Starts dhcpcd with the powers of its unit. Its places are fixed when it is built: it sees others there, in the mount
-/// namespace that `ip netns exec` makes.
-fn start_line(site: &Site) -> Running {
-    let unit = unit_file("sekisho-wan");
+/// Starts dhcpcd as its unit says; its places are fixed when it is built.
+fn start_line(site: &Site) -> Role {
     let conf = relocated(site, "dhcpcd.conf", &[]);
-    let bounding: String =
-        unit.bounding.iter().flatten().fold("-all".to_owned(), |list, name| {
-            list + ",+" + &name.trim_start_matches("CAP_").to_lowercase()
-        });
-    let program = unit
-        .exec
+    let installed = unit_file("sekisho-wan").exec;
+    let arguments = installed
         .iter()
+        .skip(1)
         .map(|word| if word.starts_with("/run/") { conf.to_str().unwrap().to_owned() } else { word.clone() });
-    let program = program.collect::<Vec<_>>().join(" ");
-    let script = format!(
-        "set -e; for place in /run/dhcpcd /var/lib/dhcpcd; do mkdir -p $place; mount -t tmpfs tmpfs $place; done; \
-         exec setpriv --bounding-set={bounding} --inh-caps=-all --no-new-privs {program}"
-    );
-    let log = fs::File::create(site.files().join("line.log")).unwrap();
-    let copy = log.try_clone().unwrap();
-    let mut command = site.lab().gateway().command("sh");
-    command.args(["-c", &script]).stdin(Stdio::null()).stdout(log).stderr(copy);
-    Running(command.spawn().unwrap())
+    site.runner("sekisho-wan").arguments(arguments).at_installed_places().start().unwrap()
 }
 
 #[test]

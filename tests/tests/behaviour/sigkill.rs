@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::{
     daemon::{Said, Site},
     site::{Random, flow, policy},
-    traffic::{Kind, PATIENCE, Stream},
+    traffic::{Kind, PATIENCE, Stream, bound},
 };
 
 const KILLS: usize = 50;
@@ -156,7 +156,7 @@ fn assert_passes(lab: &Lab, policy: usize) {
 }
 
 fn bind(host: &Host, address: SocketAddr) -> UdpSocket {
-    let socket = host.run_in(|| UdpSocket::bind(address)).unwrap().unwrap();
+    let socket = host.run_in(|| bound(|| UdpSocket::bind(address))).unwrap().unwrap();
     socket.set_read_timeout(Some(TICK)).unwrap();
     socket
 }

@@ -1,7 +1,8 @@
 //! Probe traffic of every kind between two hosts, and what became of it.
 use std::{
-    fmt,
+    fmt, io,
     net::SocketAddr,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -81,6 +82,20 @@ impl Stream {
     pub(crate) fn stop(self, grace: Duration) -> Outcome {
         let report = self.prober.stop(grace).unwrap();
         Outcome { what: self.what, report }
+    }
+}
+
+/// Binds a port that this process may just have let go of: a program that another test is starting meanwhile keeps what
+/// its parent held until it runs.
+pub(crate) fn bound<T>(bind: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match bind() {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < deadline => {
+                thread::sleep(Duration::from_millis(5));
+            }
+            outcome => return outcome,
+        }
     }
 }
 

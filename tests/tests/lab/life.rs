@@ -228,6 +228,8 @@ impl Owner {
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
         let line = lines.find(|line| line.starts_with("The clinic")).expect("`lab up` says that it is up");
         let prefix = line.split_whitespace().nth(2).unwrap().to_owned();
+        // To the end: it would not outlive a line that nobody reads.
+        lines.find(|line| line.ends_with("| list | down")).expect("`lab up` says how to go on");
         assert!(!namespaces(&prefix).is_empty(), "{line}");
         Self(child, prefix)
     }

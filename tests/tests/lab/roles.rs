@@ -1,15 +1,21 @@
-//! A role runs with exactly the user, groups and capabilities of its unit.
+//! A role runs with exactly the user, groups and capabilities of its unit, and under its filters.
 use std::{
-    fs,
-    os::unix::fs::MetadataExt,
-    process::Command,
+    fs::{self, File},
+    os::unix::{fs::MetadataExt, process::ExitStatusExt},
+    path::Path,
+    process::{Command, ExitStatus},
     time::{Duration, Instant},
 };
 
 use lab::{Lab, LabBuilder, RoleRunner, Spec, Unit};
-use rustix::process::Signal;
+use rustix::{
+    io::{FdFlags, fcntl_setfd},
+    process::Signal,
+};
 
 const PATIENCE: Duration = Duration::from_secs(30);
+/// The signal for a forbidden call (signal(7)).
+const SIGSYS: i32 = 31;
 /// Bit 12 of linux/capability.h.
 const NET_ADMIN: u64 = 1 << 12;
 
@@ -89,6 +95,82 @@ fn a_role_without_capabilities_has_none_at_all() {
     let role = refused.start();
     let said = role.map(|mut role| (role.wait_ended(PATIENCE).unwrap().success(), role.log()));
     assert!(!matches!(said, Ok((true, _))), "a role without capabilities set a link down");
+}
+
+/// The unit of a role that is confined as ours are, and what more it says.
+fn confined(more: &str) -> Unit {
+    let lines = "User=nobody\nGroup=nogroup\nNoNewPrivileges=yes\nSystemCallArchitectures=native\n\
+        SystemCallFilter=@system-service\nSystemCallFilter=~@resources\n";
+    unit("confined", &format!("{lines}{more}"))
+}
+
+/// Runs lines of Python as a role, to its end.
+fn python(lab: &Lab, unit: Unit, lines: &str) -> (ExitStatus, String) {
+    let mut role =
+        RoleRunner::new(lab, unit).program("/usr/bin/python3").arguments(["-c", lines]).start().unwrap();
+    (role.wait_ended(PATIENCE).unwrap(), role.log())
+}
+
+#[test]
+fn a_units_filters_are_in_force_from_the_first_instruction() {
+    let lab = small_lab();
+    // A small pause lets the lab take hold of the process first.
+    let nicer = "import os, time; time.sleep(0.5); os.setpriority(os.PRIO_PROCESS, 0, 19)";
+    let (status, log) = python(&lab, confined("SystemCallErrorNumber=EXDEV\n"), nicer);
+    assert!(!status.success() && log.contains("OSError: [Errno 18]"), "{status}: {log}");
+    let (status, log) = python(&lab, confined(""), nicer);
+    assert_eq!(
+        status.signal(),
+        Some(SIGSYS),
+        "without an error number a forbidden call ends the process: {log}"
+    );
+    let allowed = confined("SystemCallErrorNumber=EXDEV\nSystemCallFilter=setpriority\n");
+    let (status, log) = python(&lab, allowed, nicer);
+    assert!(status.success(), "{status}: {log}");
+    let socket = "import socket, time; time.sleep(0.5); socket.socket(socket.AF_UNIX); \
+        socket.socket(socket.AF_NETLINK, socket.SOCK_RAW)";
+    let (status, log) = python(&lab, confined("RestrictAddressFamilies=AF_UNIX AF_INET\n"), socket);
+    assert!(!status.success() && log.contains("OSError: [Errno 97]"), "{status}: {log}");
+    let (status, log) = python(&lab, confined("RestrictAddressFamilies=AF_UNIX AF_NETLINK\n"), socket);
+    assert!(status.success(), "{status}: {log}");
+}
+
+#[test]
+fn a_role_has_the_filters_of_its_unit_and_inherits_no_descriptor() {
+    let lab = small_lab();
+    let leaked = File::open("/etc/hostname").unwrap();
+    // What a careless parent would pass on.
+    fcntl_setfd(&leaked, FdFlags::empty()).unwrap();
+    for (unit, filters) in
+        [(confined(""), "1"), (confined("RestrictAddressFamilies=AF_UNIX\n"), "2"), (unit("free", ""), "0")]
+    {
+        let role = RoleRunner::new(&lab, unit).start().unwrap();
+        assert_eq!(field(&role.status().unwrap(), "Seccomp_filters"), filters);
+        let open = fs::read_dir(format!("/proc/{}/fd", role.pid())).unwrap();
+        let mut open: Vec<_> = open.map(|entry| entry.unwrap().file_name()).collect();
+        open.sort();
+        assert_eq!(open, ["0", "1", "2"]);
+    }
+}
+
+#[test]
+fn a_role_sees_its_directories_where_they_are_installed_and_nobody_else_does() {
+    let lab = small_lab();
+    let name = format!("sklab{}", std::process::id());
+    let lines = format!("User=nobody\nGroup=nogroup\nRuntimeDirectory={name}\n");
+    let script = format!("echo here > /run/{name}/written; exec sleep 1000");
+    let runner = RoleRunner::new(&lab, unit("placed", &lines)).program("/bin/sh").arguments(["-c", &script]);
+    let role = runner.at_installed_places().start().unwrap();
+    let written = RoleRunner::runtime_root(&lab).join(&name).join("written");
+    let since = Instant::now();
+    while !written.exists() && since.elapsed() < PATIENCE {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(fs::read_to_string(written).unwrap(), "here\n", "{}", role.log());
+    let installed = Path::new("/run").join(name);
+    let entries = fs::read_dir(&installed).unwrap().count();
+    fs::remove_dir(&installed).unwrap();
+    assert_eq!(entries, 0);
 }
 
 #[test]

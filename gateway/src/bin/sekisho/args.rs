@@ -19,8 +19,8 @@ Exit status:
   0  done; the answer is yes     4  the daemon cannot be reached
   1  failed                      5  not permitted
   2  wrong usage                 6  the kernel differs from the policy
-  3  the policy is refused       7  denied (policy why)
-  8  failed, and nothing passes now";
+  3  policy or backup refused    7  denied (policy why)
+  8  failed, and nothing passes now          9  a control failed or is unknown (controls)";
 
 const CHECK_HELP: &str = "\
 Reads FILE and what it includes (inside its own directory), and tells every error and warning with its line.
@@ -78,6 +78,24 @@ pub(crate) struct Args {
         value_name = "PATH"
     )]
     pub(crate) watch_socket: PathBuf,
+    /// The socket of the role that keeps the log.
+    #[arg(
+        long,
+        global = true,
+        env = "SEKISHO_RECORD_SOCKET",
+        default_value = "/run/sekisho-record/record.sock",
+        value_name = "PATH"
+    )]
+    pub(crate) record_socket: PathBuf,
+    /// The socket of the role that judges the controls and serves the metrics.
+    #[arg(
+        long,
+        global = true,
+        env = "SEKISHO_CONSOLE_SOCKET",
+        default_value = "/run/sekisho-console/console.sock",
+        value_name = "PATH"
+    )]
+    pub(crate) console_socket: PathBuf,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -118,15 +136,34 @@ pub(crate) enum Command {
     },
     /// Says what is in force, and what somebody should look at.
     Status,
-    /// Lists the flows: whether each is open, until when, and what passed.
-    Flows {
-        /// What was denied lately, instead.
-        #[arg(long)]
-        denied: bool,
-    },
+    /// Lists the flows: whether each is open, until when, and what passed; or who spoke to whom, and when.
+    #[command(after_help = crate::flows::HELP)]
+    Flows(crate::flows::FlowsArgs),
     /// Compares the kernel's rules with the policy, rule by rule and element by element.
     #[command(after_help = "Exit status 0 when they are equal, 6 when they differ or had to be repaired.")]
     Verify,
+    /// Says how the controls of the guideline stand, since when, and what to do.
+    #[command(after_help = crate::controls::HELP)]
+    Controls(crate::controls::ControlsArgs),
+    /// Writes the measurement report, with the zone matrix, as one HTML file; that it was made is recorded.
+    #[command(after_help = crate::report::HELP)]
+    Report(crate::report::ReportArgs),
+    /// Writes the roles' state into one sealed file; that it was made is recorded.
+    #[command(after_help = crate::backup::BACKUP_HELP)]
+    Backup(crate::backup::BackupArgs),
+    /// Puts a backup in place, all of it or nothing.
+    #[command(after_help = crate::backup::RESTORE_HELP)]
+    Restore(crate::backup::RestoreArgs),
+    /// The log: reads, proves, verifies and exports it.
+    Audit {
+        #[command(subcommand)]
+        command: crate::audit::AuditCommand,
+    },
+    /// Who may read the metrics.
+    Metrics {
+        #[command(subcommand)]
+        command: crate::metrics::MetricsCommand,
+    },
     /// The clock by which windows open and close.
     Time {
         #[command(subcommand)]

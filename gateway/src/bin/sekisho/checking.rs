@@ -116,7 +116,8 @@ pub(crate) fn why(
     Ok(if answer.allowed { Exit::Ok } else { Exit::Denied })
 }
 
-fn in_force(sockets: &Sockets) -> Result<Policy, CliError> {
+/// The policy in force, as core holds its text.
+pub(crate) fn in_force(sockets: &Sockets) -> Result<Policy, CliError> {
     match client::ask(&sockets.core, Ask::Sources {})? {
         Answer::Sources(Some(texts)) => {
             let sources = Sources::from(texts);

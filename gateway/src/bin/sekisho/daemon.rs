@@ -17,6 +17,8 @@ use crate::table;
 pub(crate) struct Sockets {
     pub(crate) core: PathBuf,
     pub(crate) watch: PathBuf,
+    pub(crate) record: PathBuf,
+    pub(crate) console: PathBuf,
 }
 
 /// `sekisho apply`.

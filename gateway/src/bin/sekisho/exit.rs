@@ -20,7 +20,7 @@ pub(crate) enum Exit {
     Failed = 1,
     /// Wrong usage (clap says this itself).
     Usage = 2,
-    /// The policy is refused.
+    /// The policy, or the backup, is refused.
     Refused = 3,
     /// The daemon cannot be reached.
     Unreachable = 4,
@@ -32,6 +32,8 @@ pub(crate) enum Exit {
     Denied = 7,
     /// Failed, and nothing passes.
     Closed = 8,
+    /// A control failed or is unknown.
+    Attention = 9,
 }
 
 /// Why a command has no answer.
@@ -64,6 +66,17 @@ pub(crate) enum CliError {
     /// The daemon answers something else than it was asked.
     #[error("the daemon gave an answer to another question: install the same release on both sides")]
     Confused,
+    /// A backup is not made or not put back.
+    #[error(transparent)]
+    Backup(#[from] gateway::backup::BackupError),
+    /// A file cannot be read.
+    #[error("cannot read `{}`: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// A file cannot be written.
     #[error("cannot write `{}`: {source}", path.display())]
     Write {
@@ -75,6 +88,9 @@ pub(crate) enum CliError {
     /// A value cannot be written as JSON.
     #[error("cannot write JSON: {0}")]
     Json(#[from] serde_json::Error),
+    /// The catalogue of controls cannot be read.
+    #[error(transparent)]
+    Catalogue(#[from] policy::guideline::catalogue::CatalogueError),
 }
 
 impl CliError {
@@ -85,6 +101,8 @@ impl CliError {
             | CliError::RefusedThere(_)
             | CliError::Compile(_)
             | CliError::Services(_) => Exit::Refused,
+            CliError::Backup(error) if error.is_refusal() => Exit::Refused,
+            CliError::Backup(error) if error.is_not_permitted() => Exit::NotPermitted,
             CliError::Question(_) => Exit::Usage,
             CliError::Client(ClientError::Unreachable { .. } | ClientError::NoAnswer { .. }) => {
                 Exit::Unreachable
@@ -100,7 +118,10 @@ impl CliError {
             CliError::Sources(_)
             | CliError::Client(ClientError::Frame(_))
             | CliError::Confused
+            | CliError::Backup(_)
+            | CliError::Read { .. }
             | CliError::Write { .. }
+            | CliError::Catalogue(_)
             | CliError::Json(_) => Exit::Failed,
         }
     }
@@ -117,6 +138,7 @@ impl CliError {
             Exit::Differs => "differs",
             Exit::Denied => "denied",
             Exit::Closed => "closed",
+            Exit::Attention => "attention",
         }
     }
 }

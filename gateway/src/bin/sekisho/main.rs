@@ -1,11 +1,17 @@
 //! `sekisho`: the admin's command line. Reads policies by itself; asks the daemon for everything that touches the box.
 
 mod args;
+mod audit;
+mod backup;
 mod checking;
+mod controls;
 mod daemon;
 mod documents;
 mod exit;
+mod flows;
+mod metrics;
 mod output;
+mod report;
 mod table;
 
 use std::process::ExitCode;
@@ -24,7 +30,12 @@ fn main() -> ExitCode {
 }
 
 fn run(args: Args, output: &Output) -> Result<Exit, exit::CliError> {
-    let sockets = daemon::Sockets { core: args.socket, watch: args.watch_socket };
+    let sockets = daemon::Sockets {
+        core: args.socket,
+        watch: args.watch_socket,
+        record: args.record_socket,
+        console: args.console_socket,
+    };
     match args.command {
         Command::Policy { command } => match command {
             PolicyCommand::Check { file } => checking::check(output, &file),
@@ -40,8 +51,14 @@ fn run(args: Args, output: &Output) -> Result<Exit, exit::CliError> {
         },
         Command::Apply { file, dry_run } => daemon::apply(output, &sockets, &file, dry_run),
         Command::Status => daemon::status(output, &sockets),
-        Command::Flows { denied } => daemon::flows(output, &sockets, denied),
+        Command::Flows(asked) => flows::flows(output, &sockets, &asked),
         Command::Verify => daemon::verify(output, &sockets),
+        Command::Controls(asked) => controls::controls(output, &sockets, &asked),
+        Command::Report(asked) => report::report(output, &sockets, &asked),
+        Command::Backup(asked) => backup::backup(output, &sockets, &asked),
+        Command::Restore(asked) => backup::restore(output, &sockets, &asked),
+        Command::Audit { command } => audit::audit(output, &sockets, command),
+        Command::Metrics { command } => metrics::metrics(output, &sockets, command),
         Command::Time { command: TimeCommand::Trusted } => daemon::trust_time(output, &sockets),
         Command::Services => daemon::render_services(output, &sockets),
         Command::Completions { shell } => documents::completions(shell),

@@ -1,8 +1,11 @@
 //! `sekishod`: the gateway's roles. One binary, run as separate units with their own users.
 
+mod console;
 mod core;
 mod logging;
+mod memory;
 mod notify;
+mod record;
 mod sandbox;
 mod server;
 mod signals;
@@ -27,7 +30,7 @@ const EXIT_SECOND_DAEMON: u8 = 3;
 struct Args {
     /// What this process shall be.
     role: Role,
-    /// Where the last applied policy rests (core only).
+    /// Where the role keeps what must survive: core the last applied policy, watch its ledger.
     #[arg(long, env = "STATE_DIRECTORY", default_value = "/var/lib/sekisho")]
     state_dir: PathBuf,
     /// Where sockets and generated configuration appear.
@@ -36,6 +39,18 @@ struct Args {
     /// Socket at which core hands the log of denied packets to watch.
     #[arg(long, env = "SEKISHO_FEED", default_value = "/run/sekisho/feed.sock")]
     feed: PathBuf,
+    /// Socket of the record role, where every decision is made durable.
+    #[arg(long, env = "SEKISHO_RECORD", default_value = "/run/sekisho-record/record.sock")]
+    record: PathBuf,
+    /// Where core writes the settings of the other roles.
+    #[arg(long, env = "SEKISHO_SERVICES", default_value = "/run/sekisho/services")]
+    services: PathBuf,
+    /// Socket at which core tells the console what it measured (console only).
+    #[arg(long, env = "SEKISHO_MEASURE", default_value = "/run/sekisho/measure.sock")]
+    measure: PathBuf,
+    /// Socket of the watch role (console only).
+    #[arg(long, env = "SEKISHO_WATCH", default_value = "/run/sekisho-watch/watch.sock")]
+    watch: PathBuf,
     /// Form of the log on standard error.
     #[arg(long, env = "SEKISHO_LOG_FORMAT", value_enum, default_value_t = logging::Format::Text)]
     log: logging::Format,
@@ -47,6 +62,10 @@ enum Role {
     Core,
     /// Reads what the kernel denied; holds nothing.
     Watch,
+    /// Owns the transparency log; holds nothing else.
+    Record,
+    /// Judges the controls and serves the metrics; holds nothing.
+    Console,
 }
 
 fn main() -> ExitCode {
@@ -63,10 +82,38 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<()> {
+    if gateway::backup::finish(&args.state_dir).context("what is left of a restore cannot be put in place")? {
+        tracing::info!("put in place what a restore had left");
+    }
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start tokio")?;
     match args.role {
-        Role::Core => runtime.block_on(core::run(&args.state_dir, &args.runtime_dir)),
-        Role::Watch => runtime.block_on(watch::run(&args.runtime_dir, &args.feed)),
+        Role::Core => runtime.block_on(core::run(&args.state_dir, &args.runtime_dir, &args.record)),
+        Role::Record => runtime.block_on(record::run(record::Places {
+            state: &args.state_dir,
+            runtime: &args.runtime_dir,
+            services: &args.services,
+        })),
+        Role::Console => runtime.block_on(console::run(console_paths(args))),
+        Role::Watch => runtime.block_on(watch::run(watch::Places {
+            state: &args.state_dir,
+            runtime: &args.runtime_dir,
+            feed: &args.feed,
+            services: &args.services,
+            record: &args.record,
+        })),
+    }
+}
+
+fn console_paths(args: &Args) -> console::Paths {
+    console::Paths {
+        state: args.state_dir.clone(),
+        runtime: args.runtime_dir.clone(),
+        services: args.services.clone(),
+        places: console::Places {
+            core: args.measure.clone(),
+            watch: args.watch.clone(),
+            record: args.record.clone(),
+        },
     }
 }

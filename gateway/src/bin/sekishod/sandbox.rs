@@ -31,6 +31,7 @@ const ALLOWED: &[libc::c_long] = &[
     libc::SYS_readv,
     libc::SYS_writev,
     libc::SYS_pread64,
+    libc::SYS_pwrite64,
     libc::SYS_lseek,
     libc::SYS_fstat,
     libc::SYS_newfstatat,
@@ -143,6 +144,12 @@ const ALLOWED_LEGACY: &[libc::c_long] = &[];
 pub(crate) const CORE_FAMILIES: &[i32] = &[libc::AF_UNIX, libc::AF_NETLINK];
 /// Socket families of watch: its netlink socket comes from core, it can make none.
 pub(crate) const WATCH_FAMILIES: &[i32] = &[libc::AF_UNIX];
+
+/// Socket families of console: the other roles, the metrics' listener, and the time daemon at the loopback.
+pub(crate) const CONSOLE_FAMILIES: &[i32] = &[libc::AF_UNIX, libc::AF_INET, libc::AF_INET6];
+
+/// Socket families of record: those that bring it entries.
+pub(crate) const RECORD_FAMILIES: &[i32] = &[libc::AF_UNIX];
 
 /// Shuts the door: from here on, for this thread and all others, now and later.
 pub(crate) fn enter(families: &[i32]) -> Result<(), SandboxError> {

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gateway::accounts::{ADMIN_GROUP, Accounts};
+use gateway::accounts::{ADMIN_GROUP, Accounts, CONSOLE_USER};
 use gateway::wire::frame::{self, FrameError, HEAD_BYTES};
 use gateway::wire::{Answer, Ask, Fault, FaultKind};
 use thiserror::Error;
@@ -90,18 +90,36 @@ pub(crate) fn bind(path: &Path, access: Access) -> io::Result<UnixListener> {
 }
 
 /// The gate of a role that serves admins: root, the role's own user, and the admins' group. A socket's mode may say the
-/// same; this asks again at each request, so that somebody who left the group is out at once.
+/// same; this asks again at each request, so that somebody who left the group is out at once. The console may ask what
+/// the role measured, and nothing else.
 pub(crate) fn admins_only(own: u32) -> Gate {
-    Arc::new(move |peer: Peer, _: &Ask| {
+    Arc::new(move |peer: Peer, ask: &Ask| {
         if peer.user == 0 || peer.user == own {
             return Ok(());
         }
         let accounts = Accounts::read().map_err(|error| format!("the accounts cannot be read: {error}"))?;
-        if accounts.is_member(peer.user, peer.group, ADMIN_GROUP) {
+        let is_console = accounts.user_id(CONSOLE_USER) == Some(peer.user);
+        if is_console && measures_only(ask) || accounts.is_member(peer.user, peer.group, ADMIN_GROUP) {
             return Ok(());
         }
         Err(format!("only root and members of the group `{ADMIN_GROUP}` may ask"))
     })
+}
+
+/// The gate of a socket at which only the console asks what the role measured.
+pub(crate) fn console_only(own: u32) -> Gate {
+    let admins = admins_only(own);
+    Arc::new(move |peer: Peer, ask: &Ask| {
+        if !measures_only(ask) {
+            return Err("only what was measured is told here: ask at the role's own socket".to_owned());
+        }
+        admins(peer, ask)
+    })
+}
+
+/// What the console asks of the other roles.
+fn measures_only(ask: &Ask) -> bool {
+    matches!(ask, Ask::Measure {} | Ask::Status {})
 }
 
 /// Serves for ever.

@@ -8,6 +8,7 @@ use std::{
 use anyhow::Result;
 
 use crate::{
+    prometheus,
     screen::{Screen, columns},
     site::{POLICY, Site},
 };
@@ -32,8 +33,15 @@ pub(crate) fn keep(screen: &mut Screen, site: &Site) -> Result<()> {
     let sockets = site.sockets().map(|(name, path)| format!("{name}={}", path.display()));
     screen.command(&format!("export {}", sockets.join(" ")));
     screen.command(&format!("export PATH={}:$PATH", site.programs().display()));
-    let commands = ["status", "flows", "flows --denied", "verify", &format!("apply {POLICY}")];
-    commands.iter().for_each(|command| screen.command(&format!("sekisho {command}")));
+    let apply = format!("apply {POLICY}");
+    let about = ["status", "flows", "flows --denied", "verify", "controls", "audit list", "audit verify"];
+    let commands = about.into_iter().chain(["flows --device ehr-server --since 10m", &apply]);
+    commands.for_each(|command| screen.command(&format!("sekisho {command}")));
+    if site.prometheus().is_ok() {
+        screen.say(&words.keep_metrics());
+        let query = "query=sekisho_control_state == 1";
+        screen.command(&format!("[admin] curl -G {} --data-urlencode '{query}'", prometheus::QUERY));
+    }
     screen.say(&words.keep_try());
     let (records, web) = (site.host("ehr-server")?, site.host("web")?);
     screen.command(&format!("[phone] curl -m 2 http://{}/", web.v4()?));

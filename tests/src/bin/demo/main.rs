@@ -3,12 +3,18 @@
 //! It talks to Sekisho as an admin does, by the command line, and knows nothing of its insides.
 //! Exit status: 0 when every expectation held, 1 when one did not, 2 when the demo could not run.
 mod applications;
+mod controls;
 mod keep;
+mod ledger;
 mod load;
+mod log;
 mod matrix;
+mod metrics;
+mod patience;
 mod places;
 mod policies;
 mod probing;
+mod prometheus;
 mod sabotage;
 mod screen;
 mod site;
@@ -103,6 +109,10 @@ fn measure(screen: &mut Screen, site: &mut Site, sabotage: Option<Sabotage>) -> 
     transfer::transfer(screen, site, sabotage)?;
     load::load(screen, site)?;
     tampering::tampering(screen, site)?;
+    metrics::metrics(screen, site)?;
+    controls::controls(screen, site)?;
+    ledger::ledger(screen, site, sabotage)?;
+    log::log(screen, site, sabotage)?;
     timer::timer(screen, site)
 }
 

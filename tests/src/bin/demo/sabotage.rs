@@ -1,5 +1,7 @@
 //! Ways to break the product on purpose, each to be found at the line that measures it.
-use anyhow::Result;
+use std::fs;
+
+use anyhow::{Context, Result};
 use serde_json::Value;
 
 use crate::{screen::Screen, site::Site};
@@ -16,6 +18,10 @@ pub(crate) enum Sabotage {
     Gate,
     /// A rule is edited between the apply and the comparison.
     Readback,
+    /// The kernel no longer tells of connections: what begins now is missing in the ledger.
+    Ledger,
+    /// One byte of the log changes on disk.
+    Audit,
 }
 
 /// Lets everything from the waiting room through, as a careless hand would.
@@ -41,4 +47,28 @@ pub(crate) fn add_a_flow(screen: &Screen, site: &Site) -> Result<()> {
 pub(crate) fn bypass_the_gate(screen: &Screen, site: &Site) -> Result<()> {
     site.freeze()?;
     site.nft(screen, &format!("insert rule inet {TABLE} staff-to-ehr ct state established accept"))
+}
+
+/// Has the kernel tell of no connection that begins from now on, as a careless hand at the settings would.
+pub(crate) fn silence_the_kernel(screen: &Screen, site: &Site) -> Result<()> {
+    screen.command("[gw] sysctl net.netfilter.nf_conntrack_events=0");
+    Ok(site.lab().gateway().namespace().set_sysctl("netfilter/nf_conntrack_events", "0")?)
+}
+
+/// Changes one digit of the first entries, as somebody would who wants a decision to have been another.
+pub(crate) fn change_the_log(screen: &Screen, site: &Site) -> Result<()> {
+    // What the log writes next would put its newest file right again.
+    site.silence()?;
+    site.ask(&["audit", "checkpoint"])?;
+    let (mut path, top) = (site.state("record").join("tile/entries"), site.state("record"));
+    while path.is_dir() {
+        let below = fs::read_dir(&path)?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+        path = below.into_iter().min().context("the log has no entries")?;
+    }
+    let mut bytes = fs::read(&path)?;
+    let place = bytes.iter().position(u8::is_ascii_digit).context("the log has no digit")?;
+    let digit = bytes.get_mut(place).context("the log has no digit")?;
+    *digit = if *digit == b'0' { b'1' } else { b'0' };
+    screen.command(&format!("[gw] # {}: byte {place}", path.strip_prefix(&top)?.display()));
+    Ok(fs::write(&path, bytes)?)
 }

@@ -111,6 +111,12 @@ impl Screen {
     }
 }
 
+/// Writes arguments as they are typed.
+pub(crate) fn typed(arguments: &[&str]) -> String {
+    let quoted = |word: &&str| if word.contains(' ') { format!("\"{word}\"") } else { (*word).to_owned() };
+    arguments.iter().map(quoted).collect::<Vec<_>>().join(" ")
+}
+
 /// Fills text with spaces up to a number of terminal columns, of which a Japanese letter takes two.
 pub(crate) fn pad(text: &str, columns: usize) -> String {
     format!("{text}{}", " ".repeat(columns.saturating_sub(text.width())))

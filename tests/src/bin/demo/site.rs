@@ -4,34 +4,63 @@ use std::{
     os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
+    sync::atomic::{AtomicUsize, Ordering},
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use lab::{Host, Lab, LabBuilder, PLAYGROUND, Role, RoleRunner, Spec, Unit};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::{screen::Screen, words::Words};
+use crate::{
+    prometheus::Prometheus,
+    screen::{Screen, typed},
+    words::Words,
+};
 
 /// The name of the policy file, as in the commands shown.
 pub(crate) const POLICY: &str = "clinic.toml";
+/// The clinic's own, in which the policy is written.
+pub(crate) const TIMEZONE: &str = "Asia/Tokyo";
 /// How long a role may take to be ready on a loaded machine.
 const READY_LIMIT: Duration = Duration::from_secs(60);
 const PROGRAMS: [&str; 2] = ["sekishod", "sekisho"];
+/// Every role of the gateway, core last: it looks its neighbours' users up, and changes nothing without the record.
+pub(crate) const ROLES: [&str; 4] = ["record", "watch", "console", "core"];
+/// Where the roles find each other, in the directory that takes the place of `/run`.
+const PLACES: [(&str, &str); 5] = [
+    ("SEKISHO_FEED", "sekisho/feed.sock"),
+    ("SEKISHO_MEASURE", "sekisho/measure.sock"),
+    ("SEKISHO_SERVICES", "sekisho/services"),
+    ("SEKISHO_WATCH", "sekisho-watch/watch.sock"),
+    ("SEKISHO_RECORD", "sekisho-record/record.sock"),
+];
+/// Where the admin's command line finds them.
+const SOCKETS: [(&str, &str); 4] = [
+    ("SEKISHO_SOCKET", "sekisho/core.sock"),
+    ("SEKISHO_WATCH_SOCKET", "sekisho-watch/watch.sock"),
+    ("SEKISHO_RECORD_SOCKET", "sekisho-record/record.sock"),
+    ("SEKISHO_CONSOLE_SOCKET", "sekisho-console/console.sock"),
+];
+/// Devices whose hardware address the example policy knows.
+const DEVICES_WITH_MAC: [(&str, &str); 2] =
+    [("ehr-server", "02:00:00:00:10:10"), ("pacs", "02:00:00:00:10:11")];
 /// Whose clinic is reachable from the provider's router, so that nothing but the gateway guards it.
 const CLINIC_V4: (&str, &str) = ("192.168.0.0/16", "203.0.113.2");
 
 /// Is everything that runs.
 #[derive(Debug)]
 pub(crate) struct Site {
-    // Order matters: the roles end before the lab does.
-    core: Option<Role>,
-    watch: Option<Role>,
+    // Order matters: what runs ends before the lab does.
+    roles: Vec<(&'static str, Role)>,
+    prometheus: Option<Prometheus>,
     lab: Lab,
     programs: PathBuf,
     files: PathBuf,
     words: Words,
+    /// Policies put in force by the command line, each of which has to be in the log.
+    applies: AtomicUsize,
 }
 
 /// What a program said, how it ended, and how long it took.
@@ -77,8 +106,9 @@ impl Site {
         fs::create_dir(&files)?;
         fs::set_permissions(&files, fs::Permissions::from_mode(0o755))?;
         let programs = programs_for_everybody(&files)?;
-        let site = Self { core: None, watch: None, lab, programs, files, words };
-        site.write(POLICY, &example()?)?;
+        let (roles, applies) = (Vec::new(), AtomicUsize::new(0));
+        let site = Self { roles, prometheus: None, lab, programs, files, words, applies };
+        site.write(POLICY, &site.example()?)?;
         Ok(site)
     }
 
@@ -90,36 +120,78 @@ impl Site {
         Ok(self.lab.host(name)?)
     }
 
-    /// Starts both roles as their units say, and waits until they are ready.
+    /// Starts every role that does not run as its unit says, and waits until all are ready.
     pub(crate) fn start_roles(&mut self) -> Result<()> {
-        self.core = Some(self.start("sekisho-core")?);
-        self.watch = Some(self.start("sekisho-watch")?);
+        for name in ROLES {
+            if self.role(name).is_err() {
+                let role = self.start(name)?;
+                self.roles.push((name, role));
+            }
+        }
         Ok(())
     }
 
     /// The running roles with their names.
     pub(crate) fn roles(&self) -> impl Iterator<Item = (&'static str, &Role)> {
-        let core = self.core.iter().map(|role| ("core", role));
-        core.chain(self.watch.iter().map(|role| ("watch", role)))
+        self.roles.iter().map(|(name, role)| (*name, role))
     }
 
     /// SIGKILL to every role; returns when nothing of Sekisho runs any more.
     pub(crate) fn kill_roles(&mut self) -> Result<()> {
-        for mut role in self.core.take().into_iter().chain(self.watch.take()) {
-            role.signal(Signal::KILL)?;
-            role.wait_ended(READY_LIMIT)?;
+        while let Some((_, role)) = self.roles.pop() {
+            kill(role)?;
         }
         Ok(())
     }
 
-    /// Stops core's process in its tracks, so that it cannot repair what is done behind its back.
-    pub(crate) fn freeze(&self) -> Result<()> {
-        self.core.iter().try_for_each(|core| Ok(core.signal(Signal::STOP)?))
+    /// Prints and sends SIGKILL to one role.
+    pub(crate) fn kill_role(&mut self, screen: &Screen, name: &str) -> Result<()> {
+        screen.command(&format!("[gw] kill -KILL {} # sekishod {name}", self.role(name)?.pid()));
+        let place = self.roles.iter().position(|(known, _)| *known == name);
+        kill(self.roles.remove(place.with_context(|| format!("{name} does not run"))?).1)
     }
 
-    /// Lets core go on.
+    /// Stops core's process in its tracks, so that it cannot repair what is done behind its back.
+    pub(crate) fn freeze(&self) -> Result<()> {
+        Ok(self.role("core")?.signal(Signal::STOP)?)
+    }
+
+    /// Lets every role go on.
     pub(crate) fn thaw(&self) -> Result<()> {
-        self.core.iter().try_for_each(|core| Ok(core.signal(Signal::CONT)?))
+        self.roles().try_for_each(|(_, role)| Ok(role.signal(Signal::CONT)?))
+    }
+
+    /// Stops every role but the record, which then has nothing more to write.
+    pub(crate) fn silence(&self) -> Result<()> {
+        let others = self.roles().filter(|(name, _)| *name != "record");
+        others.map(|(_, role)| role).try_for_each(|role| Ok(role.signal(Signal::STOP)?))
+    }
+
+    fn role(&self, name: &str) -> Result<&Role> {
+        let mut roles = self.roles();
+        let found = roles.find(|(known, _)| *known == name).map(|(_, role)| role);
+        found.with_context(|| format!("{name} does not run"))
+    }
+
+    /// Where a role keeps what must survive.
+    pub(crate) fn state(&self, name: &str) -> PathBuf {
+        let unit = if name == "core" { "sekisho".to_owned() } else { format!("sekisho-{name}") };
+        RoleRunner::state_root(&self.lab).join(unit)
+    }
+
+    /// Keeps the reader of the metrics until the end.
+    pub(crate) fn keep(&mut self, prometheus: Prometheus) -> &Prometheus {
+        self.prometheus.insert(prometheus)
+    }
+
+    /// The reader of the metrics.
+    pub(crate) fn prometheus(&self) -> Result<&Prometheus> {
+        self.prometheus.as_ref().context("no Prometheus runs yet")
+    }
+
+    /// How many policies were put in force.
+    pub(crate) fn applies(&self) -> usize {
+        self.applies.load(Ordering::Relaxed)
     }
 
     /// Writes a policy file beside the example.
@@ -136,7 +208,7 @@ impl Site {
 
     /// Prints and runs the admin's command line, with its answer quoted.
     pub(crate) fn run(&self, screen: &Screen, arguments: &[&str]) -> Result<Said> {
-        screen.command(&format!("sekisho {}", arguments.join(" ")));
+        screen.command(&format!("sekisho {}", typed(arguments)));
         let said = self.ask(arguments)?;
         screen.quote(&said.text());
         Ok(said)
@@ -146,8 +218,12 @@ impl Site {
     pub(crate) fn ask(&self, arguments: &[&str]) -> Result<Said> {
         let mut command = Command::new(self.programs.join("sekisho"));
         command.args(arguments).current_dir(&self.files).env("LC_ALL", self.words.locale());
-        command.envs(self.sockets());
-        finish(command)
+        command.env("TZ", TIMEZONE).envs(self.sockets());
+        let said = finish(command)?;
+        if arguments.first() == Some(&"apply") && said.ended(0) {
+            self.applies.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(said)
     }
 
     /// Prints and runs a command on a host.
@@ -156,10 +232,10 @@ impl Site {
         self.quietly_on(host, program, arguments)
     }
 
-    /// Runs a command on a host without a word.
+    /// Runs a command on a host without a word, where the policy files are.
     pub(crate) fn quietly_on(&self, host: &str, program: &str, arguments: &[&str]) -> Result<Said> {
         let mut command = self.host(host)?.command(program);
-        command.args(arguments);
+        command.args(arguments).current_dir(&self.files);
         finish(command)
     }
 
@@ -173,12 +249,9 @@ impl Site {
     }
 
     /// Where the roles listen, as `sekisho` reads it from its environment.
-    pub(crate) fn sockets(&self) -> [(&'static str, PathBuf); 2] {
+    pub(crate) fn sockets(&self) -> [(&'static str, PathBuf); 4] {
         let root = RoleRunner::runtime_root(&self.lab);
-        [
-            ("SEKISHO_SOCKET", root.join("sekisho/core.sock")),
-            ("SEKISHO_WATCH_SOCKET", root.join("sekisho-watch/watch.sock")),
-        ]
+        SOCKETS.map(|(name, place)| (name, root.join(place)))
     }
 
     /// Where the programs are that run here.
@@ -191,21 +264,37 @@ impl Site {
         &self.files
     }
 
+    /// Reads the example policy of the repository, and gives the devices the hardware addresses that they have here.
+    fn example(&self) -> Result<String> {
+        let path = repository().join("policy/examples").join(POLICY);
+        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        DEVICES_WITH_MAC.iter().try_fold(text, |text, (host, written)| {
+            ensure!(text.contains(written), "{POLICY} no longer says `{written}`");
+            Ok(text.replace(written, &lab::mac_text(self.host(host)?.leg().mac())))
+        })
+    }
+
     fn start(&self, name: &str) -> Result<Role> {
-        let units = Path::new(env!("CARGO_MANIFEST_DIR")).join("../firmware/units");
-        let unit = Unit::read(&units.join(format!("{name}.service")))?;
-        let feed = RoleRunner::runtime_root(&self.lab).join("sekisho/feed.sock");
-        let runner = RoleRunner::new(&self.lab, unit).env("SEKISHO_FEED", feed);
+        let unit = repository().join(format!("firmware/units/sekisho-{name}.service"));
+        let root = RoleRunner::runtime_root(&self.lab);
+        let runner = RoleRunner::new(&self.lab, Unit::read(&unit)?);
+        let runner =
+            PLACES.iter().fold(runner, |runner, (variable, place)| runner.env(variable, root.join(place)));
         let mut role = runner.program(self.programs.join("sekishod")).start()?;
         role.wait_ready(READY_LIMIT)?;
         Ok(role)
     }
 }
 
-/// Reads the example policy of the repository.
-fn example() -> Result<String> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../policy/examples").join(POLICY);
-    fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
+fn kill(mut role: Role) -> Result<()> {
+    role.signal(Signal::KILL)?;
+    role.wait_ended(READY_LIMIT)?;
+    Ok(())
+}
+
+/// The repository that this program was built from.
+pub(crate) fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
 fn finish(mut command: Command) -> Result<Said> {

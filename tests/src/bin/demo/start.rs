@@ -6,7 +6,7 @@ use lab::{Prober, Role};
 use serde_json::Value;
 
 use crate::{
-    Sabotage,
+    Sabotage, log,
     sabotage::{self, TABLE},
     screen::Screen,
     site::{POLICY, Said, Site},
@@ -30,9 +30,9 @@ pub(crate) fn clinic(screen: &mut Screen, site: &mut Site) -> Result<()> {
         let seccomp = if identity.seccomp { words.on() } else { words.off() };
         let line = words.role_line(name, &identity.user, identity.uid, capabilities, seccomp);
         screen.say(&line);
-        let (wanted, filtered) = if name == "core" { (1 << CAP_NET_ADMIN, true) } else { (0, false) };
-        as_designed &= identity.uid != 0 && identity.no_new_privileges;
-        as_designed &= identity.capabilities == wanted && (identity.seccomp || !filtered);
+        let wanted = if name == "core" { 1 << CAP_NET_ADMIN } else { 0 };
+        as_designed &= identity.uid != 0 && identity.no_new_privileges && identity.seccomp;
+        as_designed &= identity.capabilities == wanted;
     }
     screen.expect(as_designed, &words.roles())?;
     let outcome = forbidden_for_a_moment(site)?;
@@ -56,7 +56,7 @@ pub(crate) fn apply(screen: &mut Screen, site: &Site, sabotage: Option<Sabotage>
     screen.expect(equal, &line)?;
     screen.say(&words.time_trusted());
     site.run(screen, &["time", "trusted"])?;
-    Ok(())
+    log::take_along(screen, site)
 }
 
 /// The first letters of the identity of the policy in force, as the daemon tells it.

@@ -1,4 +1,4 @@
-//! Section 8: an end comes by the kernel's timer with every process dead; then the daemon comes back.
+//! Section 12: an end comes by the kernel's timer with every process dead; then the daemon comes back.
 use std::{
     fs, thread,
     time::{Duration, Instant},
@@ -9,16 +9,14 @@ use jiff::{SignedDuration, Timestamp, Unit};
 use lab::Prober;
 
 use crate::{
-    policies,
+    log, policies,
     screen::{Screen, columns},
-    site::{POLICY, Site},
+    site::{POLICY, Site, TIMEZONE},
     start::id_in_force,
     streams::{GRACE, Stream},
 };
 
 const TIMED: &str = "clinic-temporary.toml";
-/// The clinic's own, in which the policy is written.
-const TIMEZONE: &str = "Asia/Tokyo";
 const PORT: u16 = 5000;
 const OTHER_PORT: u16 = 443;
 const RATE_PER_SECOND: u32 = 200;
@@ -49,6 +47,7 @@ pub(crate) fn timer(screen: &mut Screen, site: &mut Site) -> Result<()> {
     let said = site.run(screen, &["apply", TIMED])?;
     screen.expect(said.ended(0), &words.timer_applied())?;
     let id = id_in_force(site)?;
+    let written = log::entries(site, Some("applied"))?;
     let beside = measure(screen, site, end)?;
     site.start_roles()?;
     let now = id_in_force(site)?;
@@ -56,6 +55,9 @@ pub(crate) fn timer(screen: &mut Screen, site: &mut Site) -> Result<()> {
     screen.expect(now == id, &words.timer_back(&now))?;
     let said = site.run(screen, &["verify"])?;
     screen.expect(said.ended(0), &words.timer_verified())?;
+    let said = site.run(screen, &["audit", "verify"])?;
+    let kept = said.ended(0) && !written.is_empty() && log::entries(site, Some("applied"))? == written;
+    screen.expect(kept, &words.timer_logged(written.len()))?;
     let beside = beside.stop(GRACE)?;
     Ok(screen.expect(beside.is_whole(), &words.timer_beside(beside.sent(), beside.lost()))?)
 }

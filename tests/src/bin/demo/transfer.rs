@@ -15,7 +15,8 @@ use crate::{
 };
 
 const WITHOUT: &str = "clinic-without-viewer.toml";
-const FLOW: &str = "staff-pacs-viewer";
+/// The flow that is taken out.
+pub(crate) const FLOW: &str = "staff-pacs-viewer";
 const PORT: u16 = 443;
 const RATE_PER_SECOND: u32 = 500;
 /// Records that must have arrived before the flow is taken out.

@@ -32,6 +32,11 @@ impl Words {
         if self.japanese { "ja_JP.UTF-8" } else { "C.UTF-8" }
     }
 
+    /// The language, as the dashboards' directories are called.
+    pub(crate) fn language(self) -> &'static str {
+        if self.japanese { "ja" } else { "en" }
+    }
+
     /// Short names of the places, at most six columns in Japanese, seven in English.
     pub(crate) fn place(self, zone: &str) -> &str {
         let (ja, en) = match zone {
@@ -63,13 +68,13 @@ sentences! {
     silent_before(sent, arrived): "通信方針の適用前: {sent}個送って {arrived}個到達",
         "before any policy: {sent} packets sent, {arrived} arrived";
     role_line(role, user, uid, capabilities, seccomp):
-        "{role}: 利用者 {user} (uid {uid})、権限 {capabilities}、自身の seccomp {seccomp}",
-        "{role}: user {user} (uid {uid}), capabilities {capabilities}, seccomp filter of its own {seccomp}";
+        "{role}: 利用者 {user} (uid {uid})、権限 {capabilities}、seccomp {seccomp}",
+        "{role}: user {user} (uid {uid}), capabilities {capabilities}, seccomp filter {seccomp}";
     nothing(): "なし", "none";
     on(): "有効", "on";
     off(): "無効", "off";
-    roles(): "core は CAP_NET_ADMIN と seccomp、watch は権限なし (/proc で確認)",
-        "core holds CAP_NET_ADMIN alone under its filter, watch holds nothing (read from /proc)";
+    roles(): "core は CAP_NET_ADMIN だけ、ほかの役割は権限なし、すべて seccomp の中 (/proc で確認)",
+        "core holds CAP_NET_ADMIN alone, the others nothing, each under a seccomp filter (read from /proc)";
 
     applying(): "通信方針を適用します", "The policy is applied";
     applied(ms): "{ms} ミリ秒で適用しました", "applied in {ms} ms";
@@ -136,11 +141,67 @@ sentences! {
     put_back(): "もう一度適用し、一致を確認", "applied again, and equal again";
     closed_again(arrived): "来院者→カルテ: {arrived}個通過", "from guest to ehr: {arrived} packets passed";
 
+    metrics(): "計測値を読み出します", "The metrics are read";
+    metrics_read(series, families, roles):
+        "管理区画から相互TLSで読み出し: {families}種類 {series}系列 (上限500)、役割 {roles}個がすべて応答",
+        "read over mutual TLS from the management zone: {series} series of {families} metrics (500 allowed); all {roles} roles answer";
+    metrics_private(): "アドレスも機器の名前も含まれていません", "they hold no address and no name of a device";
+    metrics_strangers(): "証明書のない相手と、権利を取り消された相手は TLS で断られます",
+        "who has no certificate, or one that was taken back, is refused by TLS";
+    metrics_elsewhere(): "正しい証明書でも、受付からは接続できません", "the right certificate does not help at the reception: no answer";
+    metrics_clean(): "promtool check metrics の指摘なし", "`promtool check metrics` has nothing to say";
+    metrics_up(ms): "Debian の Prometheus が dashboard/prometheus の設定で読み出し: up=1 ({ms} ミリ秒後)",
+        "Debian's Prometheus reads them with the configuration of dashboard/prometheus: up=1 after {ms} ms";
+    metrics_down(): "Prometheus は計測値を読めません", "Prometheus cannot read them";
+    metrics_dashboard(count): "ダッシュボード overview の問い合わせ {count}件すべてに答えがあります",
+        "all {count} queries of the dashboard `overview` are answered";
+    memory(sum, limit, parts): "全役割のメモリは合わせて {sum} MB、上限 {limit} MB (共有分を別々に数えると {parts})",
+        "all roles together hold {sum} MB resident, {limit} MB allowed (what they share counted for each: {parts})";
+
+    controls(): "ガイドラインの管理策を測ります", "The controls of the guideline are measured";
+    controls_remembered(control): "7節の書き換えは元に戻っても、人が確かめるまで {control} を「要対応」にします",
+        "section 7 is put right, and {control} has failed until a person has looked into it";
+    controls_note(): "規則の書き換えを確認した", "looked into the edited rules";
+    controls_ok(ok, measured, all, least):
+        "測定する管理策 {measured}件のうち {ok}件が正常 ({least}件以上)。全 {all}件の残りは組織の対策か未測定",
+        "{ok} of {measured} measured controls are ok ({least} wanted); the rest of {all} is for people, or not measured yet";
+    controls_failed(control, resting, seconds):
+        "{control} は「要対応」、watch の測定に基づく {resting} は「不明」に ({seconds} 秒後)",
+        "{control} has failed, and {resting}, which rests on what watch measures, is unknown (after {seconds} s)";
+    controls_exported(query): "Prometheus にも現れます: {query}", "and Prometheus says so: {query}";
+    controls_restarted(role): "{role} を起動し直します (本番では systemd の仕事):", "{role} is started again, which is systemd's work on the box:";
+    controls_back(control, seconds): "{control} は「正常」に戻りました ({seconds} 秒後)", "{control} is ok again (after {seconds} s)";
+    controls_recorded(): "悪化と回復のどちらも、証跡としてログに残っています", "both changes are in the log, as the evidence that the control names";
+
+    ledger(): "だれが、いつ、どれだけ電子カルテサーバと通信したか", "Who spoke to the record server, when, and how much";
+    ledger_sent(from, to, count, bytes): "{from} → {to}: {bytes}バイトのデータを {count}個、同じだけ返信",
+        "{from} → {to}: {count} datagrams of {bytes} bytes, and as many back";
+    ledger_forget(): "カーネルが接続を忘れるのを早めます (ふつうは最後の通信の2分後):",
+        "The kernel forgets these connections now, and not two minutes later:";
+    ledger_equal(packets, bytes): "台帳は送ったものと一致: {packets}個 {bytes}バイト (IP と UDP のヘッダを含む)、通信許可 staff-ehr",
+        "the ledger equals what was sent: {packets} packets, {bytes} bytes with the headers of IP and UDP, by the flow staff-ehr";
+    ledger_differs(packets, bytes, sent, sent_bytes):
+        "台帳が送ったものと一致しません: 台帳 {packets}個 {bytes}バイト、送信 {sent}個 {sent_bytes}バイト",
+        "the ledger differs from what was sent: {packets} packets and {bytes} bytes in it, {sent} and {sent_bytes} sent";
+    ledger_complete(): "この間の欠落なし (台帳が自分で報告)", "and it says that it misses nothing of that time";
+
+    log(): "決めたことはすべて、改ざんの分かるログに残ります", "Every decision is in a log that shows tampering";
+    log_take_along(): "あとで確かめるため、ログの公開鍵と署名 (checkpoint) を別の場所に控えます:",
+        "To check later, the log's public key and its signed checkpoint are kept elsewhere:";
+    log_decisions(entries, applied, applies): "記録 {entries}件。適用 {applies}回のうち {applied}回が残っています",
+        "{entries} entries; {applied} of the {applies} applies of this demo are among them, each with what it took out";
+    log_verified(): "ログは署名と一致", "the log is as it was signed";
+    log_changed(): "ログが署名と一致しません", "the log is not as it was signed";
+    log_proved(index, id): "2節の適用 ({id}) が第{index}番の記録であることを、公開鍵と証明だけで確認",
+        "that the apply of section 2 ({id}) is entry {index} is shown by proof and public key alone";
+    log_forged(): "書き換えた記録では証明が成り立ちません", "the proof does not hold for a forged entry";
+    log_copy(): "書き出した写しを、別の言語のプログラムが最初の署名と照合", "a program in another language checks a copy against the checkpoint kept at the beginning";
+
     timer(): "すべてのプロセスが止まっても期限は守られます", "An end comes with every process dead";
     timer_until(end): "期限 {end} の通信許可を加えます:", "A flow until {end} is added:";
     timer_applied(): "適用しました", "applied";
-    timer_killed(): "SIGKILL で core と watch を止めました。残った Sekisho のプロセス:",
-        "core and watch are killed by SIGKILL; processes of Sekisho that are left:";
+    timer_killed(): "SIGKILL ですべての役割を止めました。残った Sekisho のプロセス:",
+        "every role is killed by SIGKILL; processes of Sekisho that are left:";
     timer_after_kill(after): "停止後も期限までは通信が続く ({after}件到達)",
         "after the kill it goes on until its end ({after} records arrived)";
     timer_ended(offset): "期限で終了: 最後の到達は期限の {offset} ミリ秒", "ended on time: the last record arrived {offset} ms from the end";
@@ -148,6 +209,7 @@ sentences! {
         "another connection went on through kill and restart: {sent} sent, {lost} lost";
     timer_back(id): "再起動後、最後に適用した通信方針 {id} が有効", "started again, the last applied policy {id} is in force";
     timer_verified(): "再起動後もカーネルの規則は一致", "and the kernel's rules equal it";
+    timer_logged(count): "停止の前に残った適用の記録 {count}件は失われていません", "the {count} applies recorded before the kill are still in the log, and it is as it was signed";
 
     summary(): "まとめ", "Summary";
     all_held(count, seconds): "✔ 期待した {count}件すべてが成立しました ({seconds} 秒)",
@@ -160,6 +222,7 @@ sentences! {
     keep_title(): "このまま動かしておきます", "Left running";
     keep_shell(): "機器の中でシェルを開く (gw は関所):", "A shell in any host (gw is the gateway):";
     keep_admin(): "管理者として試す:", "As the admin:";
+    keep_metrics(): "Prometheus に問い合わせる (管理用パソコンの中):", "To ask Prometheus, on the admin's device:";
     keep_try(): "試してみる通信:", "To try:";
     keep_end(): "Enter キーまたは Ctrl-C で終了し、すべて片付けます。", "Enter or Ctrl-C ends and removes everything.";
     keep_end_remote(): "Ctrl-C で終了し、すべて片付けます。", "Ctrl-C ends and removes everything.";

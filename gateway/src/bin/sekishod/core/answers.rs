@@ -1,6 +1,8 @@
 //! Answers what admins ask.
 
 use enforce::Standing;
+use events::Event;
+use gateway::recorder::RecordError;
 use gateway::store::Stored;
 use gateway::wire::{
     Answer, AppliedPolicy, Ask, Fault, FaultKind, FlowRow, SourceTexts, State, Status, TimeStatus,
@@ -11,7 +13,7 @@ use policy::ruleset::{Counter, Mark, MarkInfo};
 use tokio::sync::oneshot;
 
 use super::plan::{Plan, PlanError};
-use super::{Core, NO_POLICY, Prepared, Waiting, files};
+use super::{Core, NO_POLICY, Ready, Waiting, files};
 use crate::server::{Letter, Peer};
 
 impl Core {
@@ -26,11 +28,16 @@ impl Core {
             Ask::Sources {} => {
                 Answer::Sources(self.enforcer.standing().policy().map(|plan| plan.stored.sources.clone()))
             }
-            Ask::TimeTrusted {} => self.trust_time(),
+            Ask::TimeTrusted {} => return self.asked_to_trust_time(peer, reply),
             Ask::RenderServices {} => self.render_services(),
-            Ask::Denials {} => {
+            Ask::Measure {} => Answer::Measured(Box::new(self.measured())),
+            Ask::Denials {} | Ask::Watch(_) => {
                 failed(FaultKind::BadRequest, "ask the watch role: core never reads what was denied")
             }
+            Ask::Record(_) => {
+                failed(FaultKind::BadRequest, "ask the record role: core does not hold the log")
+            }
+            Ask::Console(_) => failed(FaultKind::BadRequest, "ask the console role"),
         };
         // A client that left needs no answer.
         let _ = reply.send(answer);
@@ -51,24 +58,53 @@ impl Core {
             }
         };
         self.preparing = true;
-        let (sender, now) = (self.prepared.clone(), self.clocks.now().wall);
+        let (ready, now) = (self.ready.clone(), self.clocks.now().wall);
+        let (before, recorder) = (self.enforcer.standing().policy().cloned(), self.witness.recorder());
         tokio::spawn(async move {
             let work = move || Plan::prepare(sources, &ledger, now, peer.user);
-            let result =
+            let mut result =
                 tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(PlanError::Broken(error)));
+            // What opens something is in the record before it happens.
+            if let (Ok(plan), false) = (&result, dry_run)
+                && let Err(error) = recorder.record(requested(plan, before.as_ref(), peer)).await
+            {
+                result = Err(PlanError::Unrecorded(error));
+            }
             // The loop ends only with the process.
-            drop(sender.send(Prepared { result, peer, dry_run, reply }).await);
+            drop(ready.send(Ready::Policy { result, peer, dry_run, reply }).await);
         });
     }
 
+    /// Something was made ready beside the loop.
+    pub(super) fn ready(&mut self, ready: Ready) {
+        match ready {
+            Ready::Policy { result, peer, dry_run, reply } => {
+                self.preparing = false;
+                self.prepared(result, peer, dry_run, reply);
+            }
+            Ready::TimeTrusted { reply } => drop(reply.send(self.trust_time())),
+        }
+    }
+
     /// A policy was read: refuse it, tell what it changes, or put it in force.
-    pub(super) fn prepared(&mut self, prepared: Prepared) {
-        let Prepared { result, peer, dry_run, reply } = prepared;
-        self.preparing = false;
+    fn prepared(
+        &mut self,
+        result: Result<Plan, PlanError>,
+        peer: Peer,
+        dry_run: bool,
+        reply: oneshot::Sender<Answer>,
+    ) {
         let plan = match result {
             Ok(plan) => plan,
             Err(error) => {
                 tracing::info!(user = peer.user, "refused a policy");
+                if let (PlanError::Refused(report), false) = (&error, dry_run) {
+                    self.witness.note(Event::PolicyRefused {
+                        by: peer.user,
+                        file: report.files.first().map(|file| events::event::text(file)).unwrap_or_default(),
+                        errors: report.diagnostics.len() + report.omitted,
+                    });
+                }
                 let _ = reply.send(refused(error));
                 return;
             }
@@ -79,7 +115,7 @@ impl Core {
             return;
         }
         match self.enforcer.handle_request(plan, self.clocks.now()) {
-            Ok(ticket) => drop(self.waiting.insert(ticket, Waiting { reply, change })),
+            Ok(ticket) => drop(self.waiting.insert(ticket, Waiting { reply, change, by: peer.user })),
             Err(error) => drop(reply.send(failed(FaultKind::Busy, &error.to_string()))),
         }
     }
@@ -182,6 +218,18 @@ impl Core {
         }
     }
 
+    /// A clock that is trusted opens windows: who says so is in the record first.
+    fn asked_to_trust_time(&mut self, peer: Peer, reply: oneshot::Sender<Answer>) {
+        let recorded = self.witness.record(Event::TimeTrusted { by: peer.user });
+        let ready = self.ready.clone();
+        tokio::spawn(async move {
+            match recorded.await {
+                Ok(_) => drop(ready.send(Ready::TimeTrusted { reply }).await),
+                Err(error) => drop(reply.send(failed(FaultKind::Failed, &unrecorded(&error)))),
+            }
+        });
+    }
+
     fn trust_time(&mut self) -> Answer {
         self.enforcer.handle_time_trusted(self.clocks.now());
         self.time_changed();
@@ -193,7 +241,7 @@ impl Core {
         let Some(plan) = self.enforcer.standing().policy() else {
             return failed(FaultKind::Failed, "there is no policy in force");
         };
-        match files::write(&self.services, &plan.policy) {
+        match files::write(&self.services, plan) {
             Ok(()) => Answer::Done {},
             Err(error) => failed(FaultKind::Failed, &error.to_string()),
         }
@@ -221,8 +269,26 @@ fn refused(error: PlanError) -> Answer {
             let finding = Diagnostic::error("cannot-compile", words.clone(), words);
             Answer::Refused { report: Report::new(vec![finding], Vec::new()).to_json() }
         }
+        PlanError::Unrecorded(error) => failed(FaultKind::Failed, &unrecorded(&error)),
         PlanError::Broken(error) => failed(FaultKind::Failed, &format!("nothing was changed: {error}")),
     }
+}
+
+/// The record's event of a policy that is about to be put in force.
+fn requested(plan: &Plan, before: Option<&Plan>, peer: Peer) -> Event {
+    let change = plan.change_from(before);
+    Event::ApplyRequested {
+        by: peer.user,
+        file: events::event::text(&plan.stored.sources.main),
+        policy: change.id,
+        added: change.added.iter().collect(),
+        removed: change.removed.iter().collect(),
+        narrowed: change.narrowed.iter().collect(),
+    }
+}
+
+fn unrecorded(error: &RecordError) -> String {
+    format!("nothing was changed, for it could not be recorded: {error}")
 }
 
 fn failed(kind: FaultKind, message: &str) -> Answer {

@@ -1,12 +1,16 @@
-//! Hands the kernel's log of denied packets to the watch role: core may open it and never reads it, watch may read it
-//! and cannot open it.
+//! Hands the kernel's log of denied packets, and the beginnings and ends of connections, to the watch role: core may
+//! open them and never reads them, watch may read them and cannot open them. On watch's word core asks the kernel for
+//! the list of open connections; the answer goes past core to watch, for both hold the same socket.
 
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 use std::time::Duration;
 
 use gateway::accounts::{Accounts, WATCH_USER};
+use gateway::wire::watch::{FEED_HELLO_KEPT, FEED_HELLO_NEW, FEED_LIST};
+use netfilter::conntrack;
 use netfilter::nflog::{self, GroupConfig};
 use policy::ruleset::LOG_GROUP;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
@@ -16,10 +20,19 @@ use tokio::net::{UnixListener, UnixStream};
 /// How long a predecessor's reader may take to let go of the log: the kernel gives a group to one socket only.
 const HANDOVER_TRIES: u32 = 25;
 const HANDOVER_WAIT: Duration = Duration::from_millis(200);
+/// Lists are costly: watch gets no more of them than this, however often it asks.
+const LIST_WAIT: Duration = Duration::from_millis(250);
 
-/// Serves for ever; only root, this user and the watch role's are handed the log.
+/// The sockets, kept so that what the kernel queues while watch restarts is not lost.
+#[derive(Clone, Debug)]
+struct Sockets {
+    log: Arc<OwnedFd>,
+    connections: Arc<OwnedFd>,
+}
+
+/// Serves for ever; only root, this user and the watch role's are handed the sockets.
 pub(crate) async fn serve(listener: UnixListener, own: u32) {
-    let mut log = None;
+    let mut sockets = None;
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
@@ -40,8 +53,8 @@ pub(crate) async fn serve(listener: UnixListener, own: u32) {
                 continue;
             }
         }
-        if let Err(error) = hand_over(&mut log, stream).await {
-            tracing::warn!(%error, "cannot hand over the log of denied packets");
+        if let Err(error) = hand_over(&mut sockets, stream).await {
+            tracing::warn!(%error, "cannot hand over the log of denied packets and the events of connections");
         }
     }
 }
@@ -53,35 +66,48 @@ fn may_read(user: u32, own: u32) -> bool {
         || Accounts::read().is_ok_and(|accounts| accounts.user_id(WATCH_USER) == Some(user))
 }
 
-async fn hand_over(log: &mut Option<OwnedFd>, stream: UnixStream) -> io::Result<()> {
-    let socket = match log.take() {
-        Some(socket) => socket,
-        None => bind().await?,
+async fn hand_over(held: &mut Option<Sockets>, stream: UnixStream) -> io::Result<()> {
+    let (hello, sockets) = match held {
+        Some(sockets) => (FEED_HELLO_KEPT, sockets.clone()),
+        None => (FEED_HELLO_NEW, open().await?),
     };
     stream.writable().await?;
-    let sent = send(&stream, &socket);
-    *log = Some(socket);
-    sent?;
-    // The open connection is how watch learns that core is gone.
-    tokio::spawn(async move {
-        let mut stream = stream;
-        let mut nothing = [0; 1];
-        // Whatever comes, bytes or the end, the connection has served.
-        let _ = stream.read(&mut nothing).await;
-    });
+    send(&stream, hello, &sockets)?;
+    *held = Some(sockets.clone());
+    tokio::spawn(attend(stream, sockets.connections));
     Ok(())
 }
 
-fn send(stream: &UnixStream, socket: &OwnedFd) -> io::Result<()> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+/// Asks for lists on watch's word. The open connection is also how watch learns that core is gone.
+async fn attend(mut stream: UnixStream, connections: Arc<OwnedFd>) {
+    let mut word = [0; 1];
+    while let Ok(1) = stream.read(&mut word).await {
+        // Any other byte means nothing.
+        if word != [FEED_LIST] {
+            continue;
+        }
+        if let Err(error) = conntrack::request_dump(&*connections) {
+            tracing::warn!(%error, "cannot ask for the list of connections");
+        }
+        tokio::time::sleep(LIST_WAIT).await;
+    }
+}
+
+fn send(stream: &UnixStream, hello: u8, sockets: &Sockets) -> io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
     let mut control = SendAncillaryBuffer::new(&mut space);
-    let sockets = [socket.as_fd()];
+    let sockets = [sockets.log.as_fd(), sockets.connections.as_fd()];
     if !control.push(SendAncillaryMessage::ScmRights(&sockets)) {
-        return Err(io::Error::other("no room for one descriptor"));
+        return Err(io::Error::other("no room for two descriptors"));
     }
     let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-    sendmsg(stream, &[IoSlice::new(b"L")], &mut control, flags)?;
+    sendmsg(stream, &[IoSlice::new(&[hello])], &mut control, flags)?;
     Ok(())
+}
+
+async fn open() -> io::Result<Sockets> {
+    let connections = conntrack::bind(conntrack::receive_buffer_bytes()).map_err(io::Error::other)?;
+    Ok(Sockets { log: Arc::new(bind().await?), connections: Arc::new(connections) })
 }
 
 async fn bind() -> io::Result<OwnedFd> {

@@ -1,13 +1,15 @@
-//! Configuration of the kept daemons (dnsmasq, chronyd, dhcpcd), written for units that restart them when it changes.
+//! Configuration of the kept daemons (dnsmasq, chronyd, dhcpcd), written for units that restart them when it changes, and
+//! the settings of the other roles, which read them again.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use policy::model::Policy;
 use policy::services::{self, ServicesError};
 use thiserror::Error;
+
+use super::plan::Plan;
 
 /// Why the services are not configured.
 #[derive(Debug, Error)]
@@ -21,13 +23,17 @@ pub(crate) enum FilesError {
 }
 
 /// Writes every file whose text changed, and removes those that nothing needs.
-pub(crate) fn write(directory: &Path, policy: &Policy) -> Result<(), FilesError> {
+pub(crate) fn write(directory: &Path, plan: &Plan) -> Result<(), FilesError> {
+    let policy = &plan.policy;
     let paths = gateway::service_paths::installed()?;
     let files = [
         ("names.conf", services::names_conf(policy, &paths)?),
         ("leases.conf", services::leases_conf(policy, &paths)?),
         ("chrony.conf", Some(services::chrony_conf(policy, &paths)?)),
         ("dhcpcd.conf", services::dhcpcd_conf(policy)?),
+        ("watch.json", Some(services::watch_conf(policy, &plan.ruleset)?)),
+        ("record.json", Some(services::record_conf(policy)?)),
+        ("console.json", Some(services::console_conf(policy)?)),
     ];
     let failed = |path: &Path| {
         let path = path.to_owned();

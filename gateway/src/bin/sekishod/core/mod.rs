@@ -5,11 +5,14 @@ mod answers;
 mod feed;
 mod files;
 mod kernel;
+mod measure;
 mod network;
 mod orders;
 mod plan;
 mod sysctl;
+mod telling;
 mod time;
+mod witness;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
@@ -17,7 +20,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use enforce::{Enforcer, Standing, Ticket};
-use gateway::accounts::{ADMIN_GROUP, Accounts, WATCH_USER};
+use events::{Event, Role};
+use gateway::accounts::{ADMIN_GROUP, Accounts, CONSOLE_USER, WATCH_USER};
+use gateway::recorder::Recorder;
 use gateway::store::Store;
 use gateway::wire::{Answer, Change};
 use jiff::Timestamp;
@@ -26,9 +31,11 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
 use self::kernel::Kernel;
+use self::measure::{Looked, Neighbourhood, Totals};
 use self::network::Network;
 use self::plan::{Plan, PlanError};
 use self::time::Clocks;
+use self::witness::Witness;
 use crate::notify::{self, every, tick};
 use crate::sandbox;
 use crate::server::{self, Access, Letter, Peer};
@@ -61,7 +68,7 @@ struct Core {
     waiting: BTreeMap<Ticket, Waiting>,
     /// One policy is being read at a time: each takes its marks from the ledger of the one in force.
     preparing: bool,
-    prepared: mpsc::Sender<Prepared>,
+    ready: mpsc::Sender<Ready>,
     closed_because: Option<String>,
     /// Marks that were open when last looked at, and when each last opened or closed.
     open: BTreeSet<Mark>,
@@ -73,48 +80,60 @@ struct Core {
     /// Foreign tables as last told.
     foreign: Vec<String>,
     time_recorded: Option<Duration>,
+    witness: Witness,
+    looked: Looked,
+    totals: Totals,
+    neighbourhood: Neighbourhood,
 }
 
 struct Waiting {
     reply: oneshot::Sender<Answer>,
     change: Change,
+    by: u32,
 }
 
-/// A policy that was read beside the loop.
-struct Prepared {
-    result: Result<Plan, PlanError>,
-    peer: Peer,
-    dry_run: bool,
-    reply: oneshot::Sender<Answer>,
+/// What was made ready beside the loop.
+enum Ready {
+    /// A policy that was read and, if it shall be put in force, is in the record as asked for.
+    Policy { result: Result<Plan, PlanError>, peer: Peer, dry_run: bool, reply: oneshot::Sender<Answer> },
+    /// It is in the record who says that the time is good.
+    TimeTrusted { reply: oneshot::Sender<Answer> },
 }
 
 /// Serves until told to stop. The firewall stays as it is.
-pub(crate) async fn run(state: &Path, runtime: &Path) -> Result<()> {
+pub(crate) async fn run(state: &Path, runtime: &Path, record: &Path) -> Result<()> {
     let mut signals = Signals::listen()?;
     let store = Store::open(state)?;
     let accounts = Accounts::read().context("cannot read the accounts of this box")?;
     sandbox::enter(sandbox::CORE_FAMILIES)?;
-    let (prepared, prepared_rx) = mpsc::channel(1);
-    let mut core = Core::start(store, runtime, prepared)?;
+    let recorder = Recorder::start(record.to_owned(), Role::Core);
+    let (ready, ready_rx) = mpsc::channel(1);
+    let mut core = Core::start(store, runtime, recorder, ready)?;
     core.settle().await;
     core.established()?;
     let letters = listen(runtime, accounts)?;
     notify::ready(&core.line());
     tracing::info!(state = core.line(), "ready");
-    core.turn(letters, prepared_rx, &mut signals).await;
+    core.turn(letters, ready_rx, &mut signals).await;
     notify::stopping();
+    core.witness.last(Event::RoleStopping { role: Role::Core }).await;
     tracing::info!("stopping; the firewall stays as it is");
     Ok(())
 }
 
-/// Opens the sockets of admins and of the watch role.
+/// Opens the sockets of admins, of the console and of the watch role.
 fn listen(runtime: &Path, accounts: Accounts) -> Result<mpsc::Receiver<Letter>> {
     let own = rustix::process::geteuid().as_raw();
     let path = runtime.join("core.sock");
     let listener = server::bind(&path, Access::Group(accounts.group_id(ADMIN_GROUP)))
         .with_context(|| format!("cannot listen on `{}`", path.display()))?;
     let (send, letters) = mpsc::channel(LETTERS_MAX);
-    tokio::spawn(server::serve(listener, server::admins_only(own), send));
+    tokio::spawn(server::serve(listener, server::admins_only(own), send.clone()));
+    // A socket of its own, so that the console needs no share in the admins' group to be let near core.
+    let path = runtime.join("measure.sock");
+    let listener = server::bind(&path, Access::Group(accounts.group_id(CONSOLE_USER)))
+        .with_context(|| format!("cannot listen on `{}`", path.display()))?;
+    tokio::spawn(server::serve(listener, server::console_only(own), send));
     let path = runtime.join("feed.sock");
     let listener = server::bind(&path, Access::Group(accounts.group_id(WATCH_USER)))
         .with_context(|| format!("cannot listen on `{}`", path.display()))?;
@@ -123,7 +142,7 @@ fn listen(runtime: &Path, accounts: Accounts) -> Result<mpsc::Receiver<Letter>> 
 }
 
 impl Core {
-    fn start(store: Store, runtime: &Path, prepared: mpsc::Sender<Prepared>) -> Result<Core> {
+    fn start(store: Store, runtime: &Path, recorder: Recorder, ready: mpsc::Sender<Ready>) -> Result<Core> {
         let clocks = Clocks::start();
         let now = clocks.now();
         let last = last_applied(&store);
@@ -140,7 +159,7 @@ impl Core {
             candidate: None,
             waiting: BTreeMap::new(),
             preparing: false,
-            prepared,
+            ready,
             closed_because: None,
             open: BTreeSet::new(),
             changed: BTreeMap::new(),
@@ -149,7 +168,13 @@ impl Core {
             problems: Vec::new(),
             foreign: Vec::new(),
             time_recorded: None,
+            witness: Witness::new(recorder),
+            looked: Looked::default(),
+            totals: Totals::default(),
+            neighbourhood: Neighbourhood::default(),
         };
+        core.witness
+            .note(Event::RoleStarted { role: Role::Core, version: env!("CARGO_PKG_VERSION").to_owned() });
         if let Some(why) = damage {
             core.warn(why);
         }
@@ -168,7 +193,7 @@ impl Core {
     async fn turn(
         &mut self,
         mut letters: mpsc::Receiver<Letter>,
-        mut prepared: mpsc::Receiver<Prepared>,
+        mut ready: mpsc::Receiver<Ready>,
         signals: &mut Signals,
     ) {
         let mut look = every(LOOK_EVERY);
@@ -178,7 +203,7 @@ impl Core {
             let due = self.enforcer.poll_timeout(self.clocks.now());
             tokio::select! {
                 Some(letter) = letters.recv() => self.letter(letter),
-                Some(ready) = prepared.recv() => self.prepared(ready),
+                Some(ready) = ready.recv() => self.ready(ready),
                 () = wait(due.map(|at| self.clocks.instant(at))) => self.enforcer.handle_timeout(self.clocks.now()),
                 _ = look.tick() => self.look().await,
                 () = tick(alive.as_mut()) => notify::alive(),

@@ -10,6 +10,9 @@ use ipnet::IpNet;
 use policy::model::{Policy, Zone};
 use rtnetlink::packet_route::address::AddressAttribute;
 use rtnetlink::packet_route::link::LinkAttribute;
+use rtnetlink::packet_route::neighbour::{
+    NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
+};
 use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder};
 use thiserror::Error;
 use tokio::time::timeout;
@@ -19,6 +22,12 @@ use super::sysctl;
 /// "It is there already" as the kernel says it.
 const EEXIST: i32 = 17;
 
+/// Most neighbours looked at: the kernel's own limit (gc_thresh3) is 1024 a family unless somebody raised it.
+const NEIGHBOURS_MAX: usize = 8192;
+/// Silent neighbours asked for a sign of life at one look; the others are asked at the next.
+const PROBES_MAX: usize = 256;
+/// After how long without a sign of life a neighbour is asked for one, in the kernel's ticks of 10 ms (`USER_HZ`).
+const SILENT_TICKS: u32 = 1500;
 /// How long the kernel may take for all of it.
 const ANSWER_WAIT: Duration = Duration::from_secs(10);
 
@@ -49,6 +58,21 @@ struct Present {
     addresses: BTreeSet<(u32, IpNet)>,
 }
 
+/// Somebody who answers on a link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Neighbour {
+    /// Name of the interface.
+    pub(crate) interface: String,
+    /// Its number.
+    pub(crate) index: u32,
+    /// Network address.
+    pub(crate) address: IpAddr,
+    /// Link address, lower case with colons.
+    pub(crate) link: String,
+    /// Whether nothing proved lately that it is still there.
+    pub(crate) is_silent: bool,
+}
+
 impl Network {
     /// Connects; must be called inside the runtime.
     pub(crate) fn open() -> Result<Self, NetworkError> {
@@ -60,6 +84,44 @@ impl Network {
     /// Brings what is there to what the policy has; returns what could not be done, in words.
     pub(crate) async fn settle(&self, policy: &Policy) -> Result<Vec<String>, NetworkError> {
         timeout(ANSWER_WAIT, self.settle_zones(policy)).await.unwrap_or(Err(NetworkError::Silent))
+    }
+
+    /// Everybody whom the kernel knows to answer; at most [`NEIGHBOURS_MAX`].
+    pub(crate) async fn neighbours(&self) -> Result<Vec<Neighbour>, NetworkError> {
+        timeout(ANSWER_WAIT, self.read_neighbours()).await.unwrap_or(Err(NetworkError::Silent))
+    }
+
+    /// Has the kernel ask neighbours for a sign of life (RFC 4861, section 7.3; ARP likewise). It asks by itself only when
+    /// it has something to send them, and would keep one that was unplugged for ever.
+    pub(crate) async fn probe<'n>(
+        &self,
+        neighbours: impl Iterator<Item = &'n Neighbour>,
+    ) -> Result<(), NetworkError> {
+        let probing = async {
+            for Neighbour { index, address, .. } in neighbours.take(PROBES_MAX) {
+                let probe =
+                    self.handle.neighbours().add(*index, *address).replace().state(NeighbourState::Probe);
+                // One that went meanwhile has answered in its way.
+                if let Err(error) = probe.execute().await {
+                    tracing::debug!(%error, "a neighbour could not be asked");
+                }
+            }
+        };
+        timeout(ANSWER_WAIT, probing).await.map_err(|_| NetworkError::Silent)
+    }
+
+    async fn read_neighbours(&self) -> Result<Vec<Neighbour>, NetworkError> {
+        let names: BTreeMap<u32, String> =
+            self.present().await?.links.into_iter().map(|(name, index)| (index, name)).collect();
+        let mut found = Vec::new();
+        let mut table = self.handle.neighbours().get().execute();
+        let failed = |source| NetworkError::Request { doing: "list neighbours".to_owned(), source };
+        while let Some(message) = table.try_next().await.map_err(failed)? {
+            if found.len() < NEIGHBOURS_MAX {
+                found.extend(neighbour(&names, message));
+            }
+        }
+        Ok(found)
     }
 
     async fn settle_zones(&self, policy: &Policy) -> Result<Vec<String>, NetworkError> {
@@ -163,4 +225,29 @@ fn unless_there(
         Err(rtnetlink::Error::NetlinkError(error)) if error.raw_code() == -EEXIST => Ok(()),
         other => other.map_err(|source| NetworkError::Request { doing: doing(), source }),
     }
+}
+
+/// A row of the table, when it says that somebody answers.
+fn neighbour(names: &BTreeMap<u32, String>, message: NeighbourMessage) -> Option<Neighbour> {
+    let answers = matches!(
+        message.header.state,
+        NeighbourState::Reachable | NeighbourState::Stale | NeighbourState::Delay | NeighbourState::Probe
+    );
+    let index = message.header.ifindex;
+    let interface = names.get(&index).filter(|_| answers)?.clone();
+    // In the other states the kernel is asking already, and must be let come to its end.
+    let is_asked = matches!(message.header.state, NeighbourState::Delay | NeighbourState::Probe);
+    let (mut address, mut link, mut silence) = (None, None, 0);
+    for attribute in message.attributes {
+        match attribute {
+            NeighbourAttribute::Destination(NeighbourAddress::Inet(found)) => address = Some(found.into()),
+            NeighbourAttribute::Destination(NeighbourAddress::Inet6(found)) => address = Some(found.into()),
+            NeighbourAttribute::LinkLayerAddress(bytes) if bytes.len() == 6 => link = Some(bytes),
+            NeighbourAttribute::CacheInfo(info) => silence = info.confirmed,
+            _ => {}
+        }
+    }
+    let octets = link?.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>();
+    let is_silent = !is_asked && silence >= SILENT_TICKS;
+    Some(Neighbour { interface, index, address: address?, link: octets.join(":"), is_silent })
 }

@@ -1,10 +1,7 @@
-//! Carries out what the enforcer commands, and passes on what it tells.
+//! Carries out what the enforcer commands, and what is due every few seconds.
 
-use std::collections::BTreeSet;
-use std::time::Duration;
-
-use enforce::{Command, Event, Failure, Order, Outcome, Standing, Step};
-use gateway::wire::{Answer, Fault, FaultKind};
+use enforce::{Command, Failure, Order, Standing, Step};
+use events::Event;
 
 use super::plan::Plan;
 use super::{Core, REPAIRED_MAX, files, sysctl, time};
@@ -14,14 +11,12 @@ use crate::notify;
 const DIFFERENCES_TOLD: usize = 3;
 
 impl Core {
-    /// Carries out orders until none is left.
+    /// Carries out orders until none is left, and only then tells: who reads "applied" may send at once, and what
+    /// surrounds the rules, forwarding above all, comes after they are durable.
     pub(super) async fn settle(&mut self) {
         let before = self.line();
         while let Some(order) = self.enforcer.poll_command() {
             self.carry_out(order).await;
-            while let Some(event) = self.enforcer.poll_event() {
-                self.tell(event);
-            }
         }
         while let Some(event) = self.enforcer.poll_event() {
             self.tell(event);
@@ -45,10 +40,12 @@ impl Core {
                 if have.is_none() && !self.kernel.is_guarded() {
                     self.stop_forwarding();
                 }
+                self.count();
                 self.kernel.apply(have.as_ref(), &want, &live)
             }
             Command::Commit { policy } => self.commit(policy),
             Command::Close => {
+                self.count();
                 self.stop_forwarding();
                 self.kernel.close()
             }
@@ -66,6 +63,7 @@ impl Core {
                 }
                 let count = found.own.len();
                 self.tell_foreign(found.foreign);
+                self.looked.compared(count, self.clocks.now().wall);
                 Ok(count)
             }
             Err(error) => Err(Failure(error.to_string())),
@@ -95,7 +93,7 @@ impl Core {
         let mut problems: Vec<String> = sysctl::general().iter().map(ToString::to_string).collect();
         self.settle_network(plan).await;
         problems.extend(sysctl::forwarding(true).err().map(|error| error.to_string()));
-        problems.extend(files::write(&self.services, &plan.policy).err().map(|error| error.to_string()));
+        problems.extend(files::write(&self.services, plan).err().map(|error| error.to_string()));
         if problems.is_empty() { Ok(()) } else { Err(Failure(problems.join("; "))) }
     }
 
@@ -106,6 +104,7 @@ impl Core {
         };
         for problem in problems.iter().filter(|problem| !self.problems.contains(problem)) {
             tracing::warn!(problem, "interfaces");
+            self.witness.note(Event::Trouble { what: events::event::text(problem) });
         }
         self.problems = problems;
     }
@@ -118,6 +117,7 @@ impl Core {
 
     /// What is due every few seconds.
     pub(super) async fn look(&mut self) {
+        self.take_stock().await;
         match self.enforcer.standing().clone() {
             Standing::Unknown => {}
             Standing::Closed => self.look_for_drift(None),
@@ -132,13 +132,14 @@ impl Core {
     fn look_for_drift(&mut self, plan: Option<&Plan>) {
         match self.kernel.is_changed() {
             Ok(true) => {}
-            Ok(false) => return,
+            Ok(false) => return self.looked.unchanged(self.clocks.now().wall),
             Err(error) => return self.warn(format!("the packet filter cannot be read: {error}")),
         }
         let now = self.clocks.now();
         match self.kernel.compare(plan, &self.enforcer.live(now)) {
             Ok(found) => {
                 self.tell_foreign(found.foreign);
+                self.looked.compared(found.own.len(), now.wall);
                 self.repaired.extend(found.own.iter().take(REPAIRED_MAX).cloned());
                 while self.repaired.len() > REPAIRED_MAX {
                     self.repaired.pop_front();
@@ -155,6 +156,7 @@ impl Core {
         for difference in differences.iter().take(DIFFERENCES_TOLD) {
             tracing::error!(%difference, "the packet filter was changed by somebody else");
         }
+        self.witness.note(Event::Drift { differences: differences.len(), first: events::event::text(first) });
         let why = format!("somebody else changed the rules in {} places, first: {first}", differences.len());
         self.enforcer.handle_drift(why, self.clocks.now());
     }
@@ -164,6 +166,7 @@ impl Core {
             for table in &foreign {
                 self.warn(table.clone());
             }
+            self.witness.note(Event::ForeignTables { tables: foreign.iter().collect() });
             self.foreign = foreign;
         }
     }
@@ -182,76 +185,6 @@ impl Core {
     pub(super) fn time_changed(&mut self) {
         self.time_recorded = None;
         self.record_time();
-    }
-
-    fn tell(&mut self, event: Event) {
-        self.note_changes(matches!(event, Event::Adopted { untouched: true }));
-        match event {
-            Event::Finished(ticket, outcome) => {
-                let answer = self.outcome(outcome);
-                let Some(waiting) = self.waiting.remove(&ticket) else { return };
-                let answer = answer.unwrap_or_else(|| {
-                    let change = waiting.change;
-                    tracing::info!(id = change.id, kept = change.kept, "applied");
-                    Answer::Applied(change)
-                });
-                // Whoever asked may have gone; the log has it.
-                let _ = waiting.reply.send(answer);
-            }
-            Event::Adopted { untouched } => tracing::info!(untouched, "the last applied policy is in force"),
-            Event::Restored(why) => self.warn(format!("the last applied policy was put back: {why}")),
-            Event::Closed(why) => {
-                tracing::warn!(%why, "closed: nothing passes");
-                self.closed_because = Some(why);
-            }
-            Event::CloseFailed(why) => self.warn(format!("the closed state could not be established: {why}")),
-            Event::Jumped(jump) => self.warn(jumped(jump)),
-            Event::LiveChanged => tracing::info!("windows opened or closed"),
-            Event::SurroundFailed(why) => self.warn(why),
-            Event::NotDurable(why) => {
-                self.warn(format!("the policy in force is not safe on disk yet: {why}"))
-            }
-        }
-    }
-
-    /// Remembers when flows opened and closed. What was open before this daemon began did not change now.
-    fn note_changes(&mut self, is_adopted: bool) {
-        let now = self.clocks.now();
-        let open: BTreeSet<_> = self.enforcer.live(now).into_keys().collect();
-        if !is_adopted {
-            self.changed.extend(open.symmetric_difference(&self.open).map(|mark| (*mark, now.wall)));
-        }
-        let marks = self.enforcer.standing().policy().map(|plan| &plan.ruleset.marks);
-        self.changed.retain(|mark, _| marks.is_some_and(|marks| marks.contains_key(mark)));
-        self.open = open;
-    }
-
-    /// The answer to an apply that did not succeed.
-    fn outcome(&mut self, outcome: Outcome) -> Option<Answer> {
-        let fault = match outcome {
-            Outcome::Applied => {
-                self.closed_because = None;
-                return None;
-            }
-            Outcome::Refused(why) => Fault::new(FaultKind::Failed, format!("nothing was changed: {why}")),
-            Outcome::RolledBack(why) => {
-                Fault::new(FaultKind::RolledBack, format!("the last applied policy is in force again: {why}"))
-            }
-            Outcome::Closed(why) => Fault::new(FaultKind::Closed, format!("nothing passes: {why}")),
-        };
-        self.warn(format!("an apply failed: {}", fault.message));
-        Some(Answer::Failed(fault))
-    }
-}
-
-fn jumped(jump: enforce::Jump) -> String {
-    let seconds = |size: Duration| size.as_secs_f64().round();
-    match jump {
-        enforce::Jump::Forward(size) => format!("the clock was set forward by {} s", seconds(size)),
-        enforce::Jump::Back(size) => format!(
-            "the clock was set back by {} s; windows go on by the old time until `sekisho time trusted`",
-            seconds(size)
-        ),
     }
 }
 

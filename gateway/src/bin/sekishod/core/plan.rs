@@ -38,6 +38,9 @@ pub(crate) enum PlanError {
     /// The policy is valid and cannot be compiled.
     #[error(transparent)]
     Compile(#[from] CompileError),
+    /// The record role did not take the request down.
+    #[error("it could not be recorded: {0}")]
+    Unrecorded(#[source] gateway::recorder::RecordError),
     /// The work was broken off.
     #[error("reading the policy was broken off: {0}")]
     Broken(#[source] tokio::task::JoinError),

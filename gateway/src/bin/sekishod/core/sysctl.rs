@@ -16,10 +16,13 @@ pub(crate) struct SysctlError {
 }
 
 /// Settings of the whole box. The rules drop what these would let in as well; two fences are cheap.
-const GENERAL: [(&str, &str); 12] = [
+const GENERAL: [(&str, &str); 14] = [
     // A connection begins with a SYN: what was open before a restart is picked up by nothing else.
     ("net/netfilter/nf_conntrack_tcp_loose", "0"),
     ("net/netfilter/nf_conntrack_acct", "1"),
+    // The ledger of connections: their times, and ends also of those that began while nobody listened.
+    ("net/netfilter/nf_conntrack_timestamp", "1"),
+    ("net/netfilter/nf_conntrack_events", "1"),
     ("net/ipv4/conf/all/rp_filter", "1"),
     ("net/ipv4/conf/all/accept_redirects", "0"),
     ("net/ipv4/conf/default/accept_redirects", "0"),
@@ -54,6 +57,12 @@ pub(crate) fn interface(name: &str, accept_ra: bool) -> Result<(), SysctlError> 
         write(&format!("net/{family}/conf/{name}/{key}"), value)?;
     }
     write(&format!("net/ipv6/conf/{name}/accept_ra"), if accept_ra { "2" } else { "0" })
+}
+
+/// How an interface filters sources (`all` for the box): 0 off, 1 strict, 2 loose; `None` when there is no such interface.
+pub(crate) fn reverse_path(interface: &str) -> Option<u8> {
+    let path = PathBuf::from("/proc/sys/net/ipv4/conf").join(interface).join("rp_filter");
+    std::fs::read_to_string(path).ok()?.trim().parse().ok()
 }
 
 /// Switches forwarding of both families.

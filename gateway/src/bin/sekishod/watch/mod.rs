@@ -1,6 +1,10 @@
-//! The watch role: reads what the kernel denied from a socket that core opened, keeps the last of it, tells admins.
-//! It holds no capability and can write to nothing but its own socket.
+//! The watch role: reads what the kernel tells of denied packets and of connections, from sockets that core opened, keeps
+//! the ledger of both, tells admins. It holds no capability and can write to nothing but its own socket and its ledger.
 
+mod follow;
+mod ledger;
+mod measure;
+mod names;
 mod packet;
 mod ring;
 mod source;
@@ -11,14 +15,19 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use events::{Event, Role};
+use gateway::recorder::Recorder;
+use gateway::wire::watch::{WatchAnswer, WatchAsk};
 use gateway::wire::{Answer, Ask, Fault, FaultKind};
 use jiff::Timestamp;
-use netfilter::nflog::{LoggedPacket, Losses};
-use tokio::sync::mpsc;
-use tokio::task::LocalSet;
+use tokio::sync::{Notify, mpsc};
+use tokio::task::{LocalSet, spawn_local};
 
-use self::ring::{Kind, Ring};
-use self::source::{Feed, Told};
+use self::follow::{Follower, Sight};
+use self::ledger::{Ledger, Order, Running};
+use self::measure::Witness;
+use self::names::SettingsFile;
+use self::ring::Ring;
 use crate::notify::{self, every, tick};
 use crate::sandbox;
 use crate::server::{self, Access, Letter};
@@ -26,100 +35,133 @@ use crate::signals::{Signals, Word};
 
 /// Requests that wait for the loop at once.
 const LETTERS_MAX: usize = 16;
-/// How long to wait before core is asked for the log again.
-const RECONNECT_WAIT: Duration = Duration::from_millis(500);
+/// How often the settings are looked at, and what has waited long enough is done.
+const TICK: Duration = Duration::from_secs(1);
+/// How long the end of the feed may take when the role stops.
+const STOP_WAIT: Duration = Duration::from_secs(5);
+
+/// Where the role's files and its neighbours are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Places<'a> {
+    /// Its own directory.
+    pub(crate) state: &'a Path,
+    /// Where its socket appears.
+    pub(crate) runtime: &'a Path,
+    /// The socket at which core hands over the feed.
+    pub(crate) feed: &'a Path,
+    /// Where core writes what the policy says about the ledger.
+    pub(crate) services: &'a Path,
+    /// The socket of the record role.
+    pub(crate) record: &'a Path,
+}
 
 /// Serves until told to stop.
-pub(crate) async fn run(runtime: &Path, feed: &Path) -> Result<()> {
+pub(crate) async fn run(places: Places<'_>) -> Result<()> {
     let mut signals = Signals::listen()?;
     sandbox::enter(sandbox::WATCH_FAMILIES)?;
+    let now = Timestamp::now();
     let own = rustix::process::geteuid().as_raw();
-    let path = runtime.join("watch.sock");
+    let path = places.runtime.join("watch.sock");
     // Everybody may connect, for this role is in no other group than its own; only admins are answered.
     let listener = server::bind(&path, Access::Everybody)
         .with_context(|| format!("cannot listen on `{}`", path.display()))?;
+    let mut running = ledger::start(places.state, now)?;
     let (send, letters) = mpsc::channel(LETTERS_MAX);
     tokio::spawn(server::serve(listener, server::admins_only(own), send));
-    let ring = Rc::new(RefCell::new(Ring::default()));
+    let mut witness = Witness::new(Recorder::start(places.record.to_owned(), Role::Watch), now);
+    witness.tell(Event::RoleStarted { role: Role::Watch, version: env!("CARGO_PKG_VERSION").to_owned() });
+    let sight = Rc::new(RefCell::new(Sight { ring: Ring::default(), witness }));
+    let stop = Rc::new(Notify::new());
     let local = LocalSet::new();
-    local.spawn_local(follow(feed.to_owned(), Rc::clone(&ring)));
-    notify::ready("reading what was denied");
+    let follower = Follower {
+        path: places.feed.to_owned(),
+        ledger: running.ledger.clone(),
+        sight: Rc::clone(&sight),
+        stop: Rc::clone(&stop),
+    };
+    let following = local.spawn_local(follower.run());
+    local.spawn_local(keep_time(running.ledger.clone(), SettingsFile::of(places.services)));
+    notify::ready("reading what was denied, and who speaks to whom");
     tracing::info!("ready");
-    local.run_until(turn(letters, &ring, &mut signals)).await;
+    let ended = local.run_until(turn(letters, &sight, &mut running, &mut signals)).await;
     notify::stopping();
-    Ok(())
+    sight.borrow_mut().witness.tell(Event::RoleStopping { role: Role::Watch });
+    // What the kernel has told is written before the role ends.
+    stop.notify_one();
+    if local.run_until(tokio::time::timeout(STOP_WAIT, following)).await.is_err() {
+        tracing::warn!("the feed did not end in time");
+    }
+    running.close().await;
+    ended
 }
 
-async fn turn(mut letters: mpsc::Receiver<Letter>, ring: &RefCell<Ring>, signals: &mut Signals) {
+async fn turn(
+    mut letters: mpsc::Receiver<Letter>,
+    sight: &Rc<RefCell<Sight>>,
+    running: &mut Running,
+    signals: &mut Signals,
+) -> Result<()> {
     let mut alive = notify::alive_every().map(every);
+    let mut look = every(TICK);
     loop {
         tokio::select! {
             Some(letter) = letters.recv() => {
-                // A client that left needs no answer.
-                let _ = letter.reply.send(answer(&letter.ask, ring));
+                let (sight, ledger) = (Rc::clone(sight), running.ledger.clone());
+                spawn_local(async move {
+                    let answer = answer(&letter.ask, &sight, &ledger).await;
+                    // A client that left needs no answer.
+                    let _ = letter.reply.send(answer);
+                });
             }
+            Some(event) = running.events.recv() => sight.borrow_mut().witness.tell(event),
             () = tick(alive.as_mut()) => notify::alive(),
+            _ = look.tick() => anyhow::ensure!(running.ledger.is_alive(), "the ledger's thread is gone"),
             word = signals.next() => match word {
                 Word::Reload => {}
-                Word::Stop => return,
+                Word::Stop => return Ok(()),
             },
         }
     }
 }
 
-fn answer(ask: &Ask, ring: &RefCell<Ring>) -> Answer {
-    match ask {
-        Ask::Denials {} => Answer::Denials(ring.borrow().denials()),
+/// Tells the ledger that time passes, and what the policy says about it. Core writes the settings with each policy.
+async fn keep_time(ledger: Ledger, mut settings: SettingsFile) {
+    let mut look = every(TICK);
+    loop {
+        look.tick().await;
+        match settings.changed() {
+            Ok(None) => {}
+            Ok(Some(changed)) => ledger.order(Order::Settings(Box::new(changed))).await,
+            Err(error) => {
+                tracing::warn!(%error, "the settings that core wrote cannot be read; the former ones hold")
+            }
+        }
+        ledger.order(Order::Tick(Timestamp::now())).await;
+    }
+}
+
+async fn answer(ask: &Ask, sight: &RefCell<Sight>, ledger: &Ledger) -> Answer {
+    let answered = match ask {
+        Ask::Denials {} => return Answer::Denials(sight.borrow().ring.denials()),
+        Ask::Measure {} => {
+            let measured = sight.borrow().witness.measured(&ledger.summary(), Timestamp::now());
+            return Answer::Measured(Box::new(measured));
+        }
+        Ask::Watch(WatchAsk::Ledger(query)) => ledger.connections(query).await.map(WatchAnswer::Ledger),
+        Ask::Watch(WatchAsk::Denied(query)) => ledger.denials(query).await.map(WatchAnswer::Denied),
+        Ask::Watch(WatchAsk::Sums { since }) => ledger.sums(*since).await.map(WatchAnswer::Sums),
         Ask::Status {}
         | Ask::Apply { .. }
         | Ask::Flows {}
         | Ask::Verify {}
         | Ask::Sources {}
         | Ask::TimeTrusted {}
-        | Ask::RenderServices {} => Answer::Failed(Fault::new(
+        | Ask::RenderServices {}
+        | Ask::Record(_)
+        | Ask::Console(_) => Err(Fault::new(
             FaultKind::BadRequest,
-            "this role only knows what was denied: ask core",
+            "this role only knows what was denied and who spoke to whom: ask core",
         )),
-    }
-}
-
-/// Gets the log from core, reads it until core is gone, and begins again.
-async fn follow(path: std::path::PathBuf, ring: Rc<RefCell<Ring>>) {
-    loop {
-        match Feed::connect(&path).await {
-            Ok(mut feed) => {
-                tracing::info!("core handed over the log of denied packets");
-                let error = read(&mut feed, &ring).await;
-                tracing::warn!(%error, "the log of denied packets ended; asking core again");
-            }
-            Err(error) => {
-                tracing::debug!(%error, path = %path.display(), "core does not hand over the log yet")
-            }
-        }
-        tokio::time::sleep(RECONNECT_WAIT).await;
-    }
-}
-
-async fn read(feed: &mut Feed, ring: &RefCell<Ring>) -> std::io::Error {
-    let mut before = Losses::default();
-    loop {
-        let Told { packets, losses } = match feed.next().await {
-            Ok(told) => told,
-            Err(error) => return error,
-        };
-        let mut ring = ring.borrow_mut();
-        ring.count_lost((losses.missing + losses.overruns).saturating_sub(before.missing + before.overruns));
-        ring.count_malformed(losses.malformed.saturating_sub(before.malformed));
-        before = losses;
-        for packet in packets {
-            take(&packet, &mut ring);
-        }
-    }
-}
-
-fn take(logged: &LoggedPacket, ring: &mut Ring) {
-    let Some(kind) = packet::kind(&logged.prefix, &logged.payload) else { return ring.count_malformed(1) };
-    let Kind { prefix, source, destination, protocol, port } = &kind;
-    tracing::debug!(prefix, source, destination, protocol, port, "denied");
-    ring.push(kind, Timestamp::now());
+    };
+    answered.map_or_else(Answer::Failed, Answer::Watch)
 }

@@ -1,0 +1,218 @@
+//! The closed values of labels, in words for people. A value of `events` or `policy` that is missing here fails a test.
+
+use policy::diagnostic::Language;
+
+use crate::words::{Said, said};
+
+/// A value of a label, and what people read instead.
+pub(crate) type Word = (&'static str, Said);
+
+/// Roles.
+pub(crate) const ROLES: [Word; 4] = [
+    ("core", said("判断と規則の適用 (core)", "decides and carries out (core)")),
+    ("watch", said("通信の観測と台帳 (watch)", "reads traffic, keeps the ledger (watch)")),
+    ("record", said("監査ログ (record)", "keeps the audit log (record)")),
+    ("console", said("状態の判定と統計 (console)", "judges and serves metrics (console)")),
+];
+
+/// What is in force.
+pub(crate) const ENFORCEMENT: [Word; 3] = [
+    ("applied", said("● 方針どおり", "● as the policy says")),
+    ("closed", said("✖ 全遮断", "✖ nothing passes")),
+    ("unsettled", said("▲ 未確定", "▲ unsettled")),
+];
+
+/// States of a control, as [`policy::guideline::State`] words them.
+pub(crate) const CONTROL_STATES: [Word; 7] = [
+    ("failed", said("✖ 要対応", "✖ action needed")),
+    ("unknown", said("？ 不明", "？ unknown")),
+    ("warning", said("▲ 注意", "▲ attention")),
+    ("ok", said("● 正常", "● ok")),
+    ("not_applicable", said("－ 対象外", "－ not applicable")),
+    ("organizational", said("○ 組織で対応", "○ done by the clinic")),
+    ("not_measured", said("… 未測定", "… not measured")),
+];
+
+/// Outcomes of an apply.
+pub(crate) const OUTCOMES: [Word; 5] = [
+    ("applied", said("適用した", "applied")),
+    ("refused", said("断った", "refused")),
+    ("unchanged", said("変えられなかった", "unchanged")),
+    ("rolled_back", said("元に戻した", "rolled back")),
+    ("closed", said("全遮断にした", "closed")),
+];
+
+/// Why packets are denied.
+pub(crate) const REASONS: [Word; 10] = [
+    ("no_flow", said("許可がない", "no flow allows it")),
+    ("spoofed", said("送信元の偽り", "spoofed source")),
+    ("invalid_input", said("つながりのない通信 (関所あて)", "part of no connection (to the gateway)")),
+    ("invalid_forward", said("つながりのない通信 (通り抜け)", "part of no connection (through it)")),
+    ("invalid_output", said("つながりのない通信 (関所から)", "part of no connection (from it)")),
+    ("stray", said("途中からの通信", "does not begin a connection")),
+    ("unrelated", said("関係のないエラー通知", "error about no connection")),
+    ("unroutable", said("行き先がない", "no way there")),
+    ("unknown_interface", said("どの区画でもない口から", "from no zone")),
+    ("closed", said("全遮断中", "nothing passes")),
+];
+
+/// Kinds of suspicious traffic.
+pub(crate) const SUSPICIONS: [Word; 5] = [
+    ("dhcp_server", said("知らないDHCPサーバ", "unknown DHCP server")),
+    ("router", said("知らないルータ", "unknown router")),
+    ("remote_control", said("登録のない遠隔操作", "remote control that no vendor declared")),
+    ("clear_text", said("暗号化されていない医療・ログイン通信", "medical data or login in clear text")),
+    ("spoofed", said("送信元の偽り", "spoofed source")),
+];
+
+/// What the kernel tells of.
+pub(crate) const FEEDS: [Word; 2] = [
+    ("denials", said("止めた通信", "denied packets")),
+    ("connections", said("通信の開始と終了", "connections")),
+];
+
+/// Changes of a connection.
+pub(crate) const CHANGES: [Word; 2] =
+    [("started", said("開始", "started")), ("ended", said("終了", "ended"))];
+
+/// Ways in which a clock is set.
+pub(crate) const DIRECTIONS: [Word; 2] =
+    [("forward", said("進んだ", "forward")), ("back", said("戻った", "back"))];
+
+/// Things that somebody does from time to time.
+pub(crate) const DEEDS: [Word; 6] = [
+    ("backup", said("設定のバックアップ", "backup of the settings")),
+    ("restore_check", said("バックアップの復元確認", "restore check")),
+    ("restore", said("バックアップの復元", "restore")),
+    ("log_review", said("ログの確認", "log review")),
+    ("log_export", said("ログの書き出し", "log export")),
+    ("report", said("報告書の作成", "report")),
+];
+
+/// Results of a scrape.
+pub(crate) const RESULTS: [Word; 5] = [
+    ("answered", said("応じた", "answered")),
+    ("handshake", said("証明書で断った", "refused: certificate")),
+    ("token", said("トークンで断った", "refused: token")),
+    ("request", said("要求で断った", "refused: request")),
+    ("busy", said("混雑で断った", "refused: busy")),
+];
+
+/// Devices.
+pub(crate) const DEVICES: [Word; 3] = [
+    ("registered", said("台帳の機器", "registered")),
+    ("seen", said("最近つながった台帳の機器", "registered and seen")),
+    ("unknown", said("台帳にない機器", "not in the ledger")),
+];
+
+/// Tests that the gateway makes of itself.
+pub(crate) const SELF_TESTS: [Word; 3] = [
+    ("listeners", said("待ち受けポートの点検", "listening sockets")),
+    ("metrics_door", said("統計の受け口の点検", "the metrics listener")),
+    ("time", said("時刻サービスの点検", "the time service")),
+];
+
+/// Doors with a certificate.
+pub(crate) const DOORS: [Word; 1] = [("metrics", said("統計の受け口", "the metrics listener"))];
+
+/// The words of a label, where its values are closed; zones and versions are not.
+pub(crate) fn of_label(label: &str) -> Option<&'static [Word]> {
+    match label {
+        "role" => Some(&ROLES),
+        "outcome" => Some(&OUTCOMES),
+        "reason" => Some(&REASONS),
+        "kind" => Some(&SUSPICIONS),
+        "feed" => Some(&FEEDS),
+        "change" => Some(&CHANGES),
+        "direction" => Some(&DIRECTIONS),
+        "deed" => Some(&DEEDS),
+        "result" => Some(&RESULTS),
+        "test" => Some(&SELF_TESTS),
+        "door" => Some(&DOORS),
+        _ => None,
+    }
+}
+
+/// The values of a label with their words in one language.
+pub(crate) fn named(words: &[Word], language: Language) -> Vec<(&'static str, &'static str)> {
+    words.iter().map(|(value, word)| (*value, word.text(language))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runbooks::worded;
+    use crate::words::LANGUAGES;
+    use events::words::{Deed, Feed, Role, ScrapeRefusal, Suspicion};
+    use policy::guideline::State;
+    use policy::raw::Sources;
+    use policy::ruleset::Counter;
+
+    fn known(words: &[Word], value: &str) -> bool {
+        words.iter().any(|(known, _)| *known == value)
+    }
+
+    #[test]
+    fn every_closed_word_of_the_events_is_known() {
+        for role in Role::ALL {
+            assert!(known(&ROLES, role.word()), "{role:?}");
+        }
+        for feed in [Feed::Denials, Feed::Connections] {
+            assert!(known(&FEEDS, feed.word()), "{feed:?}");
+        }
+        let suspicions = [
+            Suspicion::DhcpServer,
+            Suspicion::Router,
+            Suspicion::RemoteControl,
+            Suspicion::ClearText,
+            Suspicion::Spoofed,
+        ];
+        for suspicion in suspicions {
+            assert!(known(&SUSPICIONS, suspicion.word()), "{suspicion:?}");
+        }
+        let refusals =
+            [ScrapeRefusal::Handshake, ScrapeRefusal::Token, ScrapeRefusal::Request, ScrapeRefusal::Busy];
+        for refusal in refusals {
+            assert!(known(&RESULTS, refusal.word()), "{refusal:?}");
+        }
+        let (sha256, policy) = (String::new(), String::new());
+        let deeds = [
+            Deed::Backup { sha256: sha256.clone(), bytes: 0, policy: policy.clone() },
+            Deed::RestoreCheck { sha256: sha256.clone() },
+            Deed::Restore { sha256: sha256.clone() },
+            Deed::LogReview { person: String::new(), until: 0, note: String::new() },
+            Deed::LogExport { entries: 0 },
+            Deed::Report { sha256, language: String::new(), policy },
+        ];
+        for deed in deeds {
+            assert!(known(&DEEDS, deed.word()), "{deed:?}");
+        }
+    }
+
+    #[test]
+    fn every_reason_that_the_compiler_counts_is_known() {
+        let example = include_str!("../../policy/examples/clinic.toml");
+        let sources = Sources::single("clinic.toml", example);
+        let policy = policy::load(&sources, jiff::Timestamp::UNIX_EPOCH).unwrap().policy;
+        let compiled = policy::compile::compile(&policy, &policy::ledger::Ledger::default()).unwrap();
+        let mut counted = 0;
+        for counter in compiled.ruleset.counters.values() {
+            if let Counter::Dropped { reason, .. } = counter {
+                let reason = reason.replace('-', "_");
+                assert!(known(&REASONS, &reason), "{reason}");
+                counted += 1;
+            }
+        }
+        assert!(counted > REASONS.len() && known(&REASONS, "no_flow"));
+    }
+
+    #[test]
+    fn states_are_worded_as_everywhere_else() {
+        for (state, (value, word)) in State::ALL.into_iter().zip(CONTROL_STATES) {
+            assert_eq!(value, state.slug().replace('-', "_"));
+            for language in LANGUAGES {
+                assert_eq!(word.text(language), worded(state, language));
+            }
+        }
+    }
+}

@@ -1,0 +1,455 @@
+//! The ledger's own thread: takes what the kernel told, keeps the books, writes. It is the only writer of the file; what
+//! it cannot write in time waits in the kernel's buffer, so that there is one place where something can be lost, and
+//! that one is counted.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use events::{Event as Happening, Feed};
+use gateway::wire::watch::GapReason;
+use jiff::Timestamp;
+use netfilter::conntrack::{Connection, Count, Event};
+use policy::services::WatchSettings;
+use tokio::sync::{Notify, mpsc};
+
+use super::super::names::{GATEWAY, Names};
+use super::super::packet::Head;
+use super::books::Books;
+use super::listing::{Listings, Sums, Want, add};
+use super::question::{flow_name, open_row};
+use super::row::{FlowRow, Opened};
+use super::schema::PutAside;
+use super::sightings::Sightings;
+use super::store::{Fact, GapRow, Store, unsigned};
+use super::summary::{self, Summary};
+
+/// Connections whose beginning is remembered; of one more only the end is known, which lacks nothing but the flow's name
+/// when the policy cut it. Seven eighths of a power of two, so that the table is full.
+const OPEN_MAX: usize = 7 << 15;
+
+/// What the thread is told.
+#[derive(Debug)]
+pub(crate) enum Order {
+    /// What the kernel told of connections.
+    Connections(Vec<Event>, Timestamp),
+    /// Denied packets.
+    Denied(Vec<Head>, Timestamp),
+    /// The kernel dropped events, so many in all since its socket was made.
+    Lost { dropped: u64, since: Timestamp, until: Timestamp },
+    /// The kernel's events come, from a socket that is new, or that core kept for us.
+    Gained { is_new: bool, dropped: u64, at: Timestamp },
+    /// They no longer come.
+    Ceased(Timestamp),
+    /// The policy changed.
+    Settings(Box<WatchSettings>),
+    /// A list of open connections is wanted.
+    List(Want),
+    /// A second has passed.
+    Tick(Timestamp),
+    /// The role ends.
+    Close,
+}
+
+/// How the thread speaks to the role's loop.
+#[derive(Clone, Debug)]
+pub(crate) struct Voice {
+    /// Asks core for a list.
+    pub(crate) list: Arc<Notify>,
+    /// What happened.
+    pub(crate) events: mpsc::Sender<Happening>,
+    /// How things are.
+    pub(crate) summary: Arc<Mutex<Summary>>,
+}
+
+/// The thread's state.
+#[derive(Debug)]
+pub(crate) struct Clerk {
+    store: Store,
+    voice: Voice,
+    names: Names,
+    books: Books,
+    sightings: Sightings,
+    listings: Listings,
+    /// Whether the kernel's events come.
+    is_fed: bool,
+    open: HashMap<u64, (Opened, bool)>,
+    /// Which lists an entry of `open` was seen in: flips with each that resynchronises.
+    generation: bool,
+    keys: RandomState,
+    budget_bytes: u64,
+    retention_ms: i64,
+}
+
+impl Clerk {
+    /// Begins with an opened file, in place of one that was put aside if that is said.
+    pub(crate) fn new(
+        store: Store,
+        voice: Voice,
+        aside: Option<&PutAside>,
+        now: Timestamp,
+    ) -> rusqlite::Result<Self> {
+        let books = Books::open(&store, now)?;
+        let mut clerk = Clerk {
+            store,
+            voice,
+            names: Names::default(),
+            books,
+            sightings: Sightings::default(),
+            listings: Listings::default(),
+            is_fed: false,
+            open: HashMap::new(),
+            generation: false,
+            keys: RandomState::new(),
+            budget_bytes: 0,
+            retention_ms: 0,
+        };
+        if aside.is_some() {
+            clerk.books.begin_anew(&mut clerk.store, aside);
+        }
+        clerk.summarise(now);
+        Ok(clerk)
+    }
+
+    /// Serves until told to close.
+    pub(crate) fn run(mut self, mut orders: mpsc::Receiver<Order>) {
+        while let Some(order) = orders.blocking_recv() {
+            let is_last = matches!(order, Order::Close);
+            if let Err(error) = self.carry_out(order) {
+                self.failed(&error);
+            }
+            if is_last {
+                return;
+            }
+        }
+    }
+
+    fn carry_out(&mut self, order: Order) -> rusqlite::Result<()> {
+        match order {
+            Order::Connections(events, at) => self.connections(events, at),
+            Order::Denied(heads, at) => self.denied(&heads, at),
+            Order::Lost { dropped, since, until } => self.lost(dropped, since, until),
+            Order::Gained { is_new, dropped, at } => self.gained(is_new, dropped, at),
+            Order::Ceased(at) => self.ceased(at),
+            Order::Settings(settings) => self.settings(&settings),
+            Order::List(want) => {
+                self.want(want);
+                Ok(())
+            }
+            Order::Tick(now) => self.tick(now),
+            Order::Close => {
+                self.write_sightings()?;
+                self.seal(Timestamp::now())?;
+                self.store.set_fact(Fact::Clean, 1)
+            }
+        }
+    }
+
+    fn connections(&mut self, events: Vec<Event>, at: Timestamp) -> rusqlite::Result<()> {
+        let mut rows = Vec::new();
+        for event in events {
+            match event {
+                Event::Began(connection) => self.began(&connection, at),
+                Event::Ended(connection) => rows.extend(self.ended(&connection, at)),
+                Event::Open(connection) => self.listed(&connection, at),
+                Event::ListEnd { complete } => {
+                    // What ended before the list did is in the ledger before it is summed up.
+                    self.write(std::mem::take(&mut rows), at)?;
+                    self.list_ended(complete)?;
+                }
+            }
+        }
+        self.write(rows, at)
+    }
+
+    fn began(&mut self, connection: &Connection, at: Timestamp) {
+        if is_inner(connection) {
+            return;
+        }
+        self.books.started += 1;
+        let told = self.sightings.connection(&connection.tuple, &self.names, at);
+        self.tell(told);
+        let opened = Opened { mark: connection.mark, started_ms: at.as_millisecond() };
+        self.remember(self.key(connection), opened);
+    }
+
+    fn ended(&mut self, connection: &Connection, at: Timestamp) -> Option<FlowRow> {
+        let key = self.key(connection);
+        self.listings.ended(key);
+        let opened = self.open.remove(&key).map(|(opened, _)| opened);
+        (!is_inner(connection)).then(|| FlowRow::new(connection, opened, &self.names, at))
+    }
+
+    fn remember(&mut self, key: u64, opened: Opened) {
+        if self.open.len() < OPEN_MAX {
+            self.open.insert(key, (opened, self.generation));
+        }
+    }
+
+    fn listed(&mut self, connection: &Connection, at: Timestamp) {
+        if is_inner(connection) {
+            return;
+        }
+        let key = self.key(connection);
+        let row = FlowRow::new(connection, self.open.get(&key).map(|(opened, _)| *opened), &self.names, at);
+        match self.open.get_mut(&key) {
+            Some((_, seen)) => *seen = self.generation,
+            None => self.remember(key, Opened { mark: row.mark, started_ms: row.started_ms }),
+        }
+        let Some(listing) = &mut self.listings.current else { return };
+        match &listing.want {
+            Want::Resync => {}
+            Want::Sums { .. } => {
+                let (sent, returned) = (row.sent, row.returned);
+                listing.counted.insert(key, ((row.mark, row.last_mark), both(sent, returned)));
+            }
+            Want::Rows { selection, limit, .. } => {
+                let flow = flow_name(row.mark, self.names.flows.get(&row.mark).cloned());
+                if listing.rows.len() < *limit && selection.takes(&row, &flow) {
+                    let later = (row.last_mark != row.mark).then(|| self.names.flows.get(&row.last_mark));
+                    let later = later.flatten().map(String::as_str);
+                    listing.rows.insert(key, open_row(row, &flow, later));
+                }
+            }
+        }
+    }
+
+    fn want(&mut self, want: Want) {
+        if self.listings.want(want) {
+            self.begin_list();
+        }
+    }
+
+    fn begin_list(&mut self) {
+        if self.listings.current.as_ref().is_some_and(|listing| matches!(listing.want, Want::Resync)) {
+            self.generation = !self.generation;
+        }
+        self.voice.list.notify_one();
+    }
+
+    fn list_ended(&mut self, complete: bool) -> rusqlite::Result<()> {
+        let (done, again) = self.listings.end(complete);
+        if let Some(listing) = done {
+            match listing.want {
+                // Those that were not in the list ended unseen.
+                Want::Resync if complete => self.open.retain(|_, (_, seen)| *seen == self.generation),
+                Want::Resync => {}
+                // An answer that nobody waits for any more is dropped. A list with holes gives no sums at all.
+                Want::Rows { reply, .. } => drop(reply.send(listing.rows.into_values().collect())),
+                Want::Sums { since_ms, reply } if complete => {
+                    let sums = self.sums(since_ms).map(|mut sums| {
+                        listing.counted.into_values().for_each(|(marks, count)| add(&mut sums, marks, count));
+                        sums
+                    });
+                    drop(reply.send(sums));
+                }
+                Want::Sums { .. } => {}
+            }
+        }
+        if again {
+            self.begin_list();
+        }
+        Ok(())
+    }
+
+    fn sums(&self, since_ms: Option<i64>) -> rusqlite::Result<Sums> {
+        let mut statement = self.store.connection().prepare(
+            "SELECT mark, last_mark, count(*), sum(sent_packets + returned_packets), sum(sent_bytes + returned_bytes)
+             FROM flow WHERE ended >= ?1 GROUP BY mark, last_mark",
+        )?;
+        let number = |row: &rusqlite::Row<'_>, column| row.get::<_, i64>(column).map(unsigned);
+        let rows = statement.query_map([since_ms.unwrap_or(i64::MIN)], |row| {
+            let count = Count { packets: number(row, 3)?, bytes: number(row, 4)? };
+            Ok(((row.get(0)?, row.get(1)?), (number(row, 2)?, count)))
+        })?;
+        rows.collect()
+    }
+
+    fn denied(&mut self, heads: &[Head], at: Timestamp) -> rusqlite::Result<()> {
+        for head in heads {
+            let told = self.sightings.denial(head, &self.names, at);
+            self.tell(told);
+            self.books.denied(head);
+        }
+        self.store.denials(heads, &self.names, at.as_millisecond())
+    }
+
+    fn lost(&mut self, dropped: u64, since: Timestamp, until: Timestamp) -> rusqlite::Result<()> {
+        let before = self.store.fact(Fact::Dropped)?.map_or(0, unsigned);
+        let count = dropped.saturating_sub(before);
+        if count == 0 {
+            return Ok(());
+        }
+        tracing::warn!(count, "the kernel had more connections to tell of than it had room for");
+        let gap = GapRow {
+            since_ms: since.as_millisecond(),
+            until_ms: Some(until.as_millisecond()),
+            lost: Some(count),
+            why: GapReason::Overrun,
+        };
+        self.tell(Some(Happening::EventsLost { feed: Feed::Connections, count, since, until }));
+        self.store.gap(gap)?;
+        self.store.set_fact(Fact::Dropped, super::store::signed(dropped))?;
+        self.want(Want::Resync);
+        Ok(())
+    }
+
+    /// A socket that core kept has queued what happened meanwhile; but unless this role had ended in order, something of
+    /// what it had read was not written yet.
+    fn gained(&mut self, is_new: bool, dropped: u64, at: Timestamp) -> rusqlite::Result<()> {
+        let clean = self.store.fact(Fact::Clean)? == Some(1);
+        let alive = self.store.fact(Fact::Alive)?;
+        self.is_fed = true;
+        self.store.set_fact(Fact::Clean, 0)?;
+        if self.store.fact(Fact::Began)?.is_none() {
+            self.store.set_fact(Fact::Began, at.as_millisecond())?;
+        }
+        if is_new {
+            self.store.set_fact(Fact::Dropped, 0)?;
+        }
+        if let Some(since_ms) = alive.filter(|_| is_new || !clean) {
+            let gap =
+                GapRow { since_ms, until_ms: Some(at.as_millisecond()), lost: None, why: GapReason::Absent };
+            self.store.gap(gap)?;
+        }
+        let since = alive.map_or(at, super::row::timestamp);
+        self.lost(dropped, since, at)?;
+        self.want(Want::Resync);
+        Ok(())
+    }
+
+    fn ceased(&mut self, at: Timestamp) -> rusqlite::Result<()> {
+        self.is_fed = false;
+        self.listings.give_up();
+        self.store.set_fact(Fact::Alive, at.as_millisecond())
+    }
+
+    fn settings(&mut self, settings: &WatchSettings) -> rusqlite::Result<()> {
+        self.names = Names::new(settings);
+        self.budget_bytes = settings.flows_budget_bytes;
+        self.retention_ms =
+            i64::try_from(settings.flows_retention_s).unwrap_or(i64::MAX).saturating_mul(1000);
+        self.store.limit_bytes(self.budget_bytes)?;
+        let zones = settings.zones.iter().map(|zone| zone.slug.as_str());
+        let devices = settings.devices.iter().map(|device| device.name.as_str());
+        self.store.names(&self.names.flows, zones.chain(devices).chain([GATEWAY]))
+    }
+
+    fn tick(&mut self, now: Timestamp) -> rusqlite::Result<()> {
+        self.names.renumber();
+        if self.listings.is_overdue() {
+            self.list_ended(false)?;
+        }
+        self.write_sightings()?;
+        if self.is_fed {
+            self.store.set_fact(Fact::Alive, now.as_millisecond())?;
+        }
+        if self.books.is_due(now) {
+            self.seal(now)?;
+        }
+        self.prune(now)?;
+        self.summarise(now);
+        Ok(())
+    }
+
+    fn seal(&mut self, now: Timestamp) -> rusqlite::Result<()> {
+        let told = self.books.seal(&mut self.store, now)?;
+        told.into_iter().for_each(|event| self.tell(Some(event)));
+        Ok(())
+    }
+
+    /// Lets go of what is older than the policy wants kept, or than there is room for.
+    fn prune(&mut self, now: Timestamp) -> rusqlite::Result<()> {
+        // Before the first policy nobody has said how much may be kept.
+        if self.budget_bytes == 0 {
+            return Ok(());
+        }
+        self.books.prune(&mut self.store, (now.as_millisecond(), self.retention_ms), self.budget_bytes)
+    }
+
+    fn write_sightings(&mut self) -> rusqlite::Result<()> {
+        if self.sightings.fresh.is_empty() {
+            return Ok(());
+        }
+        // What cannot be written now is tried again with the next.
+        self.store.sightings(&self.sightings.fresh)?;
+        self.sightings.fresh.clear();
+        Ok(())
+    }
+
+    fn write(&mut self, rows: Vec<FlowRow>, at: Timestamp) -> rusqlite::Result<()> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        match self.store.flows(&rows, at.as_millisecond()) {
+            Ok(first) => {
+                self.books.take(first, &rows);
+                Ok(())
+            }
+            Err(error) => {
+                self.unwritten(&rows, at);
+                Err(error)
+            }
+        }
+    }
+
+    /// The disk did not take rows: they are lost, and that is told, to the ledger as soon as it takes something again.
+    fn unwritten(&mut self, rows: &[FlowRow], at: Timestamp) {
+        let since = rows.iter().map(|row| row.ended_ms).min().map_or(at, super::row::timestamp);
+        let count = u64::try_from(rows.len()).unwrap_or(u64::MAX);
+        self.books.unwritten(count, since, at);
+        self.tell(Some(Happening::EventsLost { feed: Feed::Connections, count, since, until: at }));
+    }
+
+    fn failed(&mut self, error: &rusqlite::Error) {
+        tracing::error!(%error, "the ledger of connections cannot be written");
+        self.voice.lock().failed(error.to_string());
+        if super::schema::is_damage(error) {
+            match self.store.reopen() {
+                Ok(aside) => self.books.begin_anew(&mut self.store, aside.as_ref()),
+                Err(error) => tracing::error!(%error, "nor can a new one be begun"),
+            }
+        }
+    }
+
+    fn summarise(&mut self, now: Timestamp) {
+        match summary::read(&self.store, self.budget_bytes, self.retention_ms, now) {
+            Ok(mut summary) => {
+                summary.open = self.open.len();
+                summary.writing = !self.books.has_unwritten();
+                *self.voice.lock() = summary;
+            }
+            Err(error) => self.failed(&error),
+        }
+    }
+
+    fn tell(&self, event: Option<Happening>) {
+        let Some(event) = event else { return };
+        if let Err(error) = self.voice.events.try_send(event) {
+            tracing::warn!(%error, "an event of the ledger was not told");
+        }
+    }
+
+    fn key(&self, connection: &Connection) -> u64 {
+        self.keys.hash_one((connection.id, connection.tuple))
+    }
+}
+
+impl Voice {
+    /// The summary; a thread that died while it held it does not take it along.
+    pub(crate) fn lock(&self) -> std::sync::MutexGuard<'_, Summary> {
+        self.summary.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The box talking to itself is no connection of the clinic.
+fn is_inner(connection: &Connection) -> bool {
+    connection.tuple.source.is_loopback() || connection.tuple.destination.is_loopback()
+}
+
+fn both(sent: Count, returned: Count) -> Count {
+    Count {
+        packets: sent.packets.saturating_add(returned.packets),
+        bytes: sent.bytes.saturating_add(returned.bytes),
+    }
+}

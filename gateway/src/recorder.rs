@@ -1,0 +1,203 @@
+//! A role's hand on the record: every event goes to the record role, which makes it durable and says where it stands.
+//!
+//! What must not happen unrecorded waits for [`Recorder::record`]; what is told after the fact goes by
+//! [`Recorder::note`] through a bounded queue that outlasts a restart of the record role. What the record could not
+//! take is counted, never dropped in silence.
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use events::{Event, Family, Role, Sample};
+use jiff::Timestamp;
+use thiserror::Error;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::sync::Notify;
+use tokio::time::{sleep, timeout};
+
+use crate::wire::frame::{self, FrameError, HEAD_BYTES};
+use crate::wire::record::{RecordAnswer, RecordAsk};
+use crate::wire::{Answer, Ask, Fault, FaultKind, Request, VERSION};
+
+/// Events that wait for the record role; the oldest leave when more come.
+const QUEUE_MAX: usize = 1024;
+/// How long one entry may take to become durable.
+const RECORD_WAIT: Duration = Duration::from_secs(10);
+/// How long to wait before a record role that was not there is tried again.
+const RETRY_WAIT: Duration = Duration::from_millis(500);
+/// How long to wait before a record role with too many clients is asked again.
+const BUSY_WAIT: Duration = Duration::from_millis(20);
+/// Longest answer in bytes.
+const ANSWER_BYTES_MAX: usize = 1 << 20;
+
+/// Why an event is not in the record.
+#[derive(Debug, Error)]
+pub enum RecordError {
+    /// The record role does not answer.
+    #[error("the record role does not answer at `{}`: {source}; start it (systemctl start sekisho-record)", path.display())]
+    Unreachable {
+        /// Its socket.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The record role refused it.
+    #[error("the record role refused it: {}", .0.message)]
+    Refused(Fault),
+    /// The answer makes no sense.
+    #[error("the record role's answer makes no sense: {0}")]
+    Answer(#[from] FrameError),
+    /// Something else answered.
+    #[error("the socket of the record role is answered by another role")]
+    Confused,
+}
+
+/// The hand; clones share the queue.
+#[derive(Clone, Debug)]
+pub struct Recorder {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    path: PathBuf,
+    role: Role,
+    queue: Mutex<VecDeque<(Timestamp, Event)>>,
+    more: Notify,
+    lost: AtomicU64,
+}
+
+impl Recorder {
+    /// Begins to bring what is noted to the record role; must be called inside the runtime.
+    #[must_use]
+    pub fn start(path: PathBuf, role: Role) -> Self {
+        let shared =
+            Shared { path, role, queue: Mutex::default(), more: Notify::new(), lost: AtomicU64::new(0) };
+        let recorder = Recorder { shared: Arc::new(shared) };
+        tokio::spawn(bring(recorder.clone()));
+        recorder
+    }
+
+    /// Makes an event durable and returns its number in the log. An event that is only counted has none.
+    ///
+    /// # Errors
+    /// When it is not known to be durable: what it was to record must then not happen.
+    pub async fn record(&self, event: Event) -> Result<Option<u64>, RecordError> {
+        if !events::audit::is_logged(&event) {
+            return Ok(None);
+        }
+        append(&self.shared.path, Timestamp::now(), event).await.map(Some)
+    }
+
+    /// Has an event recorded as soon as the record role takes it.
+    pub fn note(&self, event: Event) {
+        if !events::audit::is_logged(&event) {
+            return;
+        }
+        let mut queue = self.queue();
+        if queue.len() >= QUEUE_MAX {
+            queue.pop_front();
+            self.count_lost();
+        }
+        queue.push_back((Timestamp::now(), event));
+        drop(queue);
+        self.shared.more.notify_one();
+    }
+
+    /// Events that are not in the record since the role started.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.shared.lost.load(Ordering::Relaxed)
+    }
+
+    /// The same for the metrics.
+    #[must_use]
+    pub fn samples(&self) -> Vec<Sample> {
+        #[expect(clippy::cast_precision_loss, reason = "a count beyond 2^53 has lost its last digit anyway")]
+        let lost = self.lost() as f64;
+        vec![Sample::new(Family::RecorderLost, &[self.shared.role.word()], lost)]
+    }
+
+    fn queue(&self) -> std::sync::MutexGuard<'_, VecDeque<(Timestamp, Event)>> {
+        // A queue is as good as it was, whoever panicked beside it.
+        self.shared.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn count_lost(&self) {
+        self.shared.lost.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Brings what is noted, one by one, for as long as anybody holds the recorder.
+async fn bring(recorder: Recorder) {
+    loop {
+        let next = recorder.queue().pop_front();
+        match next {
+            Some((at, event)) => bring_one(&recorder, at, event).await,
+            None => recorder.shared.more.notified().await,
+        }
+    }
+}
+
+async fn bring_one(recorder: &Recorder, at: Timestamp, event: Event) {
+    let mut told = false;
+    loop {
+        match append(&recorder.shared.path, at, event.clone()).await {
+            Ok(_) => return,
+            Err(error @ RecordError::Unreachable { .. }) => {
+                if !told {
+                    tracing::warn!(%error, "events wait for the record role");
+                    told = true;
+                }
+                sleep(RETRY_WAIT).await;
+            }
+            Err(error) => {
+                recorder.count_lost();
+                tracing::error!(%error, ?event, "an event is not in the record");
+                return;
+            }
+        }
+    }
+}
+
+/// Makes one event durable. A record role that has too many clients is asked again until the time is up.
+async fn append(path: &Path, at: Timestamp, event: Event) -> Result<u64, RecordError> {
+    let whole = async {
+        loop {
+            let ask = Ask::Record(RecordAsk::Append { at, event: event.clone() });
+            match ask_record(path, ask).await? {
+                Answer::Record(RecordAnswer::Appended { index }) => return Ok(index),
+                Answer::Failed(fault) if fault.kind == FaultKind::Busy => sleep(BUSY_WAIT).await,
+                Answer::Failed(fault) => return Err(RecordError::Refused(fault)),
+                _ => return Err(RecordError::Confused),
+            }
+        }
+    };
+    let late = || unreachable(path)(io::ErrorKind::TimedOut.into());
+    timeout(RECORD_WAIT, whole).await.unwrap_or_else(|_| Err(late()))
+}
+
+async fn ask_record(path: &Path, ask: Ask) -> Result<Answer, RecordError> {
+    let mut stream = UnixStream::connect(path).await.map_err(unreachable(path))?;
+    let bytes = frame::encode(&Request { version: VERSION, ask })?;
+    // A peer that refuses us answers and closes before it has read everything: its answer is worth more than the error.
+    let sent = stream.write_all(&bytes).await;
+    let mut head = [0; HEAD_BYTES];
+    let read = stream.read_exact(&mut head).await;
+    read.map_err(|source| unreachable(path)(sent.err().unwrap_or(source)))?;
+    let length = frame::body_bytes(head)?;
+    if length > ANSWER_BYTES_MAX {
+        return Err(FrameError::TooLong(length).into());
+    }
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).await.map_err(unreachable(path))?;
+    Ok(frame::decode(&body)?)
+}
+
+fn unreachable(path: &Path) -> impl Fn(io::Error) -> RecordError {
+    move |source| RecordError::Unreachable { path: path.to_owned(), source }
+}
