@@ -143,6 +143,10 @@ pub(super) static NOTHING_PASSES: Alert = Alert {
                 "`sekisho policy check 方針ファイル` で確かめ、`sekisho apply` で適用し直す。",
                 "Check the policy with `sekisho policy check FILE` and put it in force with `sekisho apply`.",
             ),
+            said(
+                "管理区画からの統計の読み取りも止まるため、別の機械のPrometheusには「関所が応答しません」として見えます。この警報が出るのは、関所の中で読む場合だけです。",
+                "A Prometheus on another machine cannot read the metrics then and shows the gateway as absent: this alert comes only where they are read on the gateway itself.",
+            ),
         ],
     },
 };
