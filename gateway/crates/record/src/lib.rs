@@ -2,7 +2,7 @@
 //! tlog-tiles reads, durable before an entry is acknowledged, verified by anybody with the files and the public key.
 //!
 //! - [`log`]: appending, sealing, opening after a crash. [`committer`]: many appenders, one write for all that wait.
-//! - [`reader`]: entries and [`proof`]s by the files alone. [`verify`]: everything computed again.
+//! - [`reader`]: entries and [`proof`]s by the files alone. [`mod@verify`]: everything computed again.
 //! - [`hash`], [`tree`], [`edge`]: RFC 6962. [`tile`]: C2SP tlog-tiles. [`note`], [`checkpoint`]: C2SP signed-note and
 //!   tlog-checkpoint. [`key`]: the log's key.
 

@@ -91,7 +91,7 @@ pub(super) fn base64(bytes: &[u8]) -> String {
     BASE64_STANDARD_NO_PAD.encode(bytes)
 }
 
-/// Reads what [`base64`] writes, and nothing that only resembles it.
+/// Reads what [`base64()`] writes, and nothing that only resembles it.
 pub(super) fn decode(text: &str) -> Option<Vec<u8>> {
     BASE64_STANDARD_NO_PAD.decode(text).ok()
 }
