@@ -102,9 +102,13 @@ fn break_one(screen: &mut Screen, site: &mut Site) -> Result<Option<u64>> {
     Ok(failed.and_then(|(board, _)| board.evidence(CONTROL)))
 }
 
-/// Waits until controls stand so.
+/// Waits until controls stand so, and the log has an entry of it: that comes a moment later.
 fn turned(site: &Site, wanted: &[(&str, &str)]) -> Result<Option<(Board, Duration)>> {
-    let stands = |board: &Board| wanted.iter().all(|(control, state)| board.state(control) == Some(state));
+    let stands = |board: &Board| {
+        wanted
+            .iter()
+            .all(|(control, state)| board.state(control) == Some(state) && board.evidence(control).is_some())
+    };
     until(|| Ok(Board::read(site)?.filter(|board| stands(board))))
 }
 
