@@ -32,7 +32,7 @@ ifneq ($(SABOTAGE),)
 export SABOTAGE
 endif
 
-.PHONY: help setup demo test test-long lab bench lint doc dashboards clean
+.PHONY: help setup demo test test-long lab bench package lint doc dashboards clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r target text; do \
@@ -41,7 +41,7 @@ help: ## this list
 setup: ## install the Debian packages that are missing
 	@scripts/setup
 
-demo: setup ## the clinic in namespaces, measured (KEEP=1 leaves it running; SABOTAGE=flow|gate|readback|ledger|audit; ARGS=..)
+demo: setup ## the clinic in namespaces, measured (KEEP=1 leaves it running; SABOTAGE=flow|gate|readback|ledger|audit|inspect|grant|tunnel; ARGS=..)
 	cargo build --release --locked -p gateway -p tests --bins
 	$(ask_for_root)
 	$(AS_ROOT) cargo run --release --locked --quiet -p tests --bin demo -- $(if $(filter 1,$(KEEP)),--keep) $(ARGS)
@@ -68,6 +68,9 @@ bench: setup ## paired benchmarks, ours and a peer (NAME=.. for one); results in
 	cargo build --release --locked -p gateway -p tests --bins
 	$(ask_for_root)
 	$(AS_ROOT) cargo run --release --locked --quiet -p benches -- $(NAME) $(ARGS)
+
+package: setup ## the Debian packages, in target/package/ (ARGS='--version ..')
+	scripts/package $(ARGS)
 
 lint: setup ## formatting, clippy, and cargo-deny where it is installed
 	cargo fmt --all --check

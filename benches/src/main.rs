@@ -12,6 +12,7 @@ mod pairs;
 mod peers;
 mod scrape;
 mod site;
+mod vpn;
 
 use anyhow::{Result, ensure};
 use clap::Parser;
@@ -21,7 +22,7 @@ use pairs::Figure;
 /// A benchmark: gives one figure.
 type Bench = (&'static str, fn(&Options) -> Result<Figure>);
 
-const BENCHES: [Bench; 11] = [
+const BENCHES: [Bench; 15] = [
     ("audit.append.per_s", audit::append_against_sqlite),
     ("audit.append.alone", audit::append_alone_against_sqlite),
     ("audit.proof.vs_read", audit::proof_against_sqlite_read),
@@ -33,6 +34,10 @@ const BENCHES: [Bench; 11] = [
     ("policy.newflow.vs_linear1000", packets::new_flow_against_linear),
     ("policy.newflow.10000_vs_10", packets::new_flow_by_size),
     ("policy.pps.10000_vs_10", packets::established_by_size),
+    ("vpn.tcp1.vs_wireguard_go", vpn::against_wireguard_go),
+    ("vpn.tcp1.vs_gotatun", vpn::against_gotatun),
+    ("vpn.cpu.vs_wireguard_go", vpn::cpu_against_wireguard_go),
+    ("vpn.cpu.vs_gotatun", vpn::cpu_against_gotatun),
 ];
 
 /// Paired benchmarks of Sekisho against its peers.
@@ -46,11 +51,17 @@ struct Options {
     /// Lists the figures and ends.
     #[arg(long)]
     list: bool,
+    /// Is one end of a tunnel; how the VPN's figures start themselves.
+    #[arg(long, hide = true, num_args = 3)]
+    vpn_end: Vec<String>,
 }
 
 #[expect(clippy::print_stdout, reason = "the table is what the program is for")]
 fn main() -> Result<()> {
     let options = Options::parse();
+    if !options.vpn_end.is_empty() {
+        return vpn::end(&options.vpn_end);
+    }
     let chosen: Vec<&Bench> = BENCHES
         .iter()
         .filter(|(name, _)| options.name.as_ref().is_none_or(|prefix| name.starts_with(prefix)))

@@ -8,11 +8,13 @@ use crate::words::{Said, said};
 pub(crate) type Word = (&'static str, Said);
 
 /// Roles.
-pub(crate) const ROLES: [Word; 4] = [
+pub(crate) const ROLES: [Word; 6] = [
     ("core", said("判断と規則の適用 (core)", "decides and carries out (core)")),
     ("watch", said("通信の観測と台帳 (watch)", "reads traffic, keeps the ledger (watch)")),
     ("record", said("監査ログ (record)", "keeps the audit log (record)")),
     ("console", said("状態の判定と統計 (console)", "judges and serves metrics (console)")),
+    ("edge", said("VPNと保守の入口 (edge)", "the doors of VPN and maintenance (edge)")),
+    ("files", said("ファイルの検査と受け渡し (files)", "holds and delivers files (files)")),
 ];
 
 /// What is in force.
@@ -43,7 +45,7 @@ pub(crate) const OUTCOMES: [Word; 5] = [
 ];
 
 /// Why packets are denied.
-pub(crate) const REASONS: [Word; 10] = [
+pub(crate) const REASONS: [Word; 11] = [
     ("no_flow", said("許可がない", "no flow allows it")),
     ("spoofed", said("送信元の偽り", "spoofed source")),
     ("invalid_input", said("つながりのない通信 (関所あて)", "part of no connection (to the gateway)")),
@@ -52,6 +54,7 @@ pub(crate) const REASONS: [Word; 10] = [
     ("stray", said("途中からの通信", "does not begin a connection")),
     ("unrelated", said("関係のないエラー通知", "error about no connection")),
     ("unroutable", said("行き先がない", "no way there")),
+    ("grant_ended", said("終わった遠隔保守の通信", "of maintenance that has ended")),
     ("unknown_interface", said("どの区画でもない口から", "from no zone")),
     ("closed", said("全遮断中", "nothing passes")),
 ];
@@ -80,13 +83,16 @@ pub(crate) const DIRECTIONS: [Word; 2] =
     [("forward", said("進んだ", "forward")), ("back", said("戻った", "back"))];
 
 /// Things that somebody does from time to time.
-pub(crate) const DEEDS: [Word; 6] = [
+pub(crate) const DEEDS: [Word; 9] = [
     ("backup", said("設定のバックアップ", "backup of the settings")),
     ("restore_check", said("バックアップの復元確認", "restore check")),
     ("restore", said("バックアップの復元", "restore")),
     ("log_review", said("ログの確認", "log review")),
     ("log_export", said("ログの書き出し", "log export")),
     ("report", said("報告書の作成", "report")),
+    ("reader_added", said("統計の読み手の追加", "reader of the metrics added")),
+    ("reader_removed", said("統計の読み手の削除", "reader of the metrics removed")),
+    ("token_made", said("統計の読み取り用トークンの作成", "token for the metrics made")),
 ];
 
 /// Results of a scrape.
@@ -182,7 +188,10 @@ mod tests {
             Deed::Restore { sha256: sha256.clone() },
             Deed::LogReview { person: String::new(), until: 0, note: String::new() },
             Deed::LogExport { entries: 0 },
-            Deed::Report { sha256, language: String::new(), policy },
+            Deed::Report { sha256: sha256.clone(), language: String::new(), policy },
+            Deed::ReaderAdded { reader: String::new(), sha256 },
+            Deed::ReaderRemoved { reader: String::new() },
+            Deed::TokenMade {},
         ];
         for deed in deeds {
             assert!(known(&DEEDS, deed.word()), "{deed:?}");

@@ -15,6 +15,10 @@ pub const CORE_USER: &str = "sekisho-core";
 pub const RECORD_USER: &str = "sekisho-record";
 /// The user of the console role.
 pub const CONSOLE_USER: &str = "sekisho-console";
+/// The user of the edge role.
+pub const EDGE_USER: &str = "sekisho-edge";
+/// The user of the files role.
+pub const FILES_USER: &str = "sekisho-files";
 /// Longest file read; more is cut off.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 

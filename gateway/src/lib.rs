@@ -4,6 +4,7 @@
 pub mod accounts;
 pub mod backup;
 pub mod client;
+pub mod invitation;
 pub mod recorder;
 pub mod service_paths;
 pub mod sources;

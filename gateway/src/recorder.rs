@@ -27,6 +27,8 @@ use crate::wire::{Answer, Ask, Fault, FaultKind, Request, VERSION};
 const QUEUE_MAX: usize = 1024;
 /// How long one entry may take to become durable.
 const RECORD_WAIT: Duration = Duration::from_secs(10);
+/// How long a sign of life may take.
+const SIGN_WAIT: Duration = Duration::from_secs(1);
 /// How long to wait before a record role that was not there is tried again.
 const RETRY_WAIT: Duration = Duration::from_millis(500);
 /// How long to wait before a record role with too many clients is asked again.
@@ -91,6 +93,12 @@ impl Recorder {
             return Ok(None);
         }
         append(&self.shared.path, Timestamp::now(), event).await.map(Some)
+    }
+
+    /// Whether the record role answers at this moment.
+    pub async fn lives(&self) -> bool {
+        let answered = timeout(SIGN_WAIT, ask_record(&self.shared.path, Ask::Measure {})).await;
+        matches!(answered, Ok(Ok(Answer::Measured(_))))
     }
 
     /// Has an event recorded as soon as the record role takes it.

@@ -5,6 +5,7 @@
 //! - `candidate`: the policy on its way; renamed to `applied` by [`Store::commit`], which needs no more space.
 //! - `ledger-floor`: marks below were used; durable before the kernel sees a mark.
 //! - `time`: up to when the clock was known to be good.
+//! - `persons`, `engineers`, `sessions`, `grant-marks`: what the doors keep; see [`DoorFile`].
 //! - `lock`: held by the one daemon that may write here.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -104,6 +105,33 @@ pub enum StoreError {
         /// What is wrong with it.
         why: String,
     },
+}
+
+/// What core keeps of the doors, a file each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DoorFile {
+    /// Second factors of persons.
+    Persons,
+    /// The maintenance authority, with its key.
+    Authority,
+    /// Engineers and invitations.
+    Engineers,
+    /// Ids of sessions that are not over.
+    Sessions,
+    /// The first mark that no grant ever had.
+    GrantMarks,
+}
+
+impl DoorFile {
+    const fn name(self) -> &'static str {
+        match self {
+            DoorFile::Persons => "persons",
+            DoorFile::Authority => "authority",
+            DoorFile::Engineers => "engineers",
+            DoorFile::Sessions => "sessions",
+            DoorFile::GrantMarks => "grant-marks",
+        }
+    }
 }
 
 /// The state directory, locked.
@@ -217,6 +245,22 @@ impl Store {
     /// When it could not be made durable.
     pub fn record_time(&self, record: &TimeRecord) -> Result<(), StoreError> {
         self.write_json(TIME, record)
+    }
+
+    /// What was kept of the doors.
+    ///
+    /// # Errors
+    /// When the file is damaged (it is then kept aside) or cannot be read.
+    pub fn door<T: DeserializeOwned>(&self, file: DoorFile) -> Result<Option<T>, StoreError> {
+        self.read_json(file.name())
+    }
+
+    /// Keeps something of the doors.
+    ///
+    /// # Errors
+    /// When it could not be made durable; what was kept before is then still there.
+    pub fn keep_door(&self, file: DoorFile, value: &impl Serialize) -> Result<(), StoreError> {
+        self.write_json(file.name(), value)
     }
 
     fn raise_floor(&self, next: u32) -> Result<(), StoreError> {

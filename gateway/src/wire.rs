@@ -8,11 +8,17 @@ use policy::raw::Sources;
 use serde::{Deserialize, Serialize};
 
 pub mod console;
+pub mod doors;
+pub mod edge;
+pub mod files;
 pub mod frame;
+pub mod persons;
 pub mod record;
 pub mod watch;
 
 use self::console::{ConsoleAnswer, ConsoleAsk};
+use self::edge::{EdgeAnswer, EdgeAsk};
+use self::persons::{PersonsAnswer, PersonsAsk, SessionsAnswer, SessionsAsk, VendorsAnswer, VendorsAsk};
 use self::record::{RecordAnswer, RecordAsk};
 use self::watch::{WatchAnswer, WatchAsk};
 
@@ -64,6 +70,14 @@ pub enum Ask {
     Record(RecordAsk),
     /// For the console role.
     Console(ConsoleAsk),
+    /// Persons and their second factors (answered by core).
+    Persons(PersonsAsk),
+    /// Maintenance sessions (answered by core).
+    Sessions(SessionsAsk),
+    /// Vendors and their engineers (answered by core).
+    Vendors(VendorsAsk),
+    /// For the edge role.
+    Edge(EdgeAsk),
 }
 
 impl Ask {
@@ -75,13 +89,17 @@ impl Ask {
             Ask::TimeTrusted {} | Ask::RenderServices {} => true,
             Ask::Record(ask) => ask.is_write(),
             Ask::Console(ask) => ask.is_write(),
+            Ask::Persons(ask) => ask.is_write(),
+            Ask::Sessions(ask) => ask.is_write(),
+            Ask::Vendors(ask) => ask.is_write(),
             Ask::Status {}
             | Ask::Flows {}
             | Ask::Verify {}
             | Ask::Sources {}
             | Ask::Denials {}
             | Ask::Measure {}
-            | Ask::Watch(_) => false,
+            | Ask::Watch(_)
+            | Ask::Edge(_) => false,
         }
     }
 
@@ -102,6 +120,10 @@ impl Ask {
             Ask::Watch(_) => "watch",
             Ask::Record(_) => "record",
             Ask::Console(_) => "console",
+            Ask::Persons(_) => "persons",
+            Ask::Sessions(_) => "sessions",
+            Ask::Vendors(_) => "vendors",
+            Ask::Edge(_) => "edge",
         }
     }
 }
@@ -166,6 +188,14 @@ pub enum Answer {
     Record(RecordAnswer),
     /// From the console role.
     Console(ConsoleAnswer),
+    /// Persons.
+    Persons(PersonsAnswer),
+    /// Maintenance sessions.
+    Sessions(SessionsAnswer),
+    /// Vendors.
+    Vendors(VendorsAnswer),
+    /// From the edge role.
+    Edge(EdgeAnswer),
     /// It did not work.
     Failed(Fault),
 }

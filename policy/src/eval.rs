@@ -2,7 +2,8 @@
 //! the kernel is compared with it packet by packet, so it shares nothing with the compiler.
 //!
 //! Addresses are those of the clinic's side: before source NAT, and after its undoing for what comes back.
-//! Outside the model: loopback, rate limits, hop limits, and conntrack's own view of what is malformed.
+//! Outside the model: loopback, rate limits, hop limits, conntrack's own view of what is malformed, and grants: what a
+//! maintenance session's socket may reach is decided at run time, not by a policy, and no flow ever carries it.
 
 mod control;
 mod flows;

@@ -63,10 +63,12 @@ pub struct Policy {
     pub tests: Vec<Promise>,
     /// Accepted exceptions to the guideline's invariants.
     pub exceptions: Vec<Exception>,
-    /// The VPN, parsed and resolved; its door comes with the edge role.
+    /// The VPN.
     pub vpn: Option<Vpn>,
-    /// Vendors by name, parsed and resolved; their doors come with the session roles.
+    /// Vendors by name.
     pub vendors: BTreeMap<String, Vendor>,
+    /// The door of remote maintenance; `None` where no vendor may ask for it.
+    pub maintenance: Option<MaintenanceDoor>,
     /// How long what happened is kept, and how much of it.
     pub evidence: Evidence,
     /// The door by which metrics are read; `None` closes it.
@@ -171,7 +173,7 @@ pub enum ZoneKind {
     External,
     /// A closed network such as online eligibility: treated like an open one.
     ClosedNetwork,
-    /// VPN peers; has no interface of its own kind yet.
+    /// VPN peers, behind the tunnel's own interface.
     Vpn,
     /// Vendors; never has an interface: a vendor gets no address in the clinic.
     Vendor,
@@ -186,7 +188,7 @@ pub struct Zone {
     pub slug: String,
     /// Kind.
     pub kind: ZoneKind,
-    /// Interface; `None` only for kinds `vpn` and `vendor`.
+    /// Interface; `None` only for the kind `vendor`, and for the kind `vpn` in a policy without a VPN.
     pub interface: Option<String>,
     /// Networks, disjoint from every other zone's. Empty for external zones: they are "everything else".
     pub networks: Vec<IpNet>,
@@ -278,7 +280,7 @@ pub enum Endpoint {
     Zone(ZoneId),
     /// One device.
     Device(DeviceId),
-    /// Fixed networks inside one zone (only built-in flows and external zones).
+    /// Fixed networks inside one zone (only built-in flows, VPN peers and external zones).
     Networks(ZoneId, Vec<IpNet>),
     /// The gateway itself.
     Gateway,
@@ -372,13 +374,26 @@ pub struct Exception {
     pub place: Place,
 }
 
-/// The VPN as written.
+/// The TUN device of the VPN.
+pub const VPN_INTERFACE: &str = "sekisho-vpn";
+/// The flow of the VPN's door.
+pub const VPN_DOOR: &str = "@vpn-door";
+/// What the names of the peers' flows begin with; the peer's name follows.
+pub const VPN_FLOW_PREFIX: &str = "@vpn-";
+/// The flow of the maintenance door.
+pub const MAINTENANCE_DOOR: &str = "@maintenance-door";
+
+/// The VPN.
 #[derive(Clone, Debug, Serialize)]
 pub struct Vpn {
+    /// Its zone, of kind `vpn`.
+    pub zone: ZoneId,
     /// UDP port the door listens on.
     pub listen_port: u16,
     /// The gateway's addresses in the tunnel.
     pub address: Vec<IpNet>,
+    /// Largest packet inside the tunnel, in bytes.
+    pub mtu: u16,
     /// Peers in file order.
     pub peers: Vec<VpnPeer>,
 }
@@ -392,6 +407,10 @@ pub struct VpnPeer {
     pub person: String,
     /// WireGuard public key, base64.
     pub public_key: String,
+    /// Its addresses in the tunnel, at most one a family; the source of everything it sends.
+    pub address: Vec<IpAddr>,
+    /// The instant from which the person may no longer act.
+    pub until: Option<Timestamp>,
     /// What the peer may reach.
     pub reach: Vec<Target>,
     /// Second factor that opens the path.
@@ -434,6 +453,13 @@ pub struct Vendor {
     pub place: Place,
 }
 
+/// The door of remote maintenance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct MaintenanceDoor {
+    /// TCP and UDP port.
+    pub port: u16,
+}
+
 /// What a vendor may ask for.
 #[derive(Clone, Debug, Serialize)]
 pub struct Maintenance {
@@ -456,6 +482,8 @@ pub struct FileRule {
     pub attestation_required: bool,
     /// Largest file in bytes.
     pub max_size_bytes: Option<u64>,
+    /// Directory below the vendor's drop: where released files go.
+    pub drop: Option<String>,
     /// Certificate files of accepted signers.
     pub signers: Vec<String>,
     /// Roles that must all approve.

@@ -13,8 +13,8 @@ mod sources;
 pub use at::{At, Item, Moment, Named, Spot, Words};
 pub use document::{
     Attestation, Clinic, Device, Dhcp, Evidence, Exception, Family, FileRule, FileRules, Flow, Identity,
-    Kind, Maintenance, Metrics, MetricsAuth, Person, Responsible, SecondFactor, Test, Vendor, Vpn, VpnPeer,
-    Wan, Wan4, Wan6, Zone, schema,
+    Kind, Maintenance, MaintenanceDoor, Metrics, MetricsAuth, Person, Responsible, SecondFactor, Test,
+    Vendor, Vpn, VpnPeer, Wan, Wan4, Wan6, Zone, schema,
 };
 pub use index::Index;
 pub(crate) use sources::is_relative_name;
@@ -94,6 +94,8 @@ pub struct File {
     pub flows: Vec<Item<Flow>>,
     /// `[vpn]`.
     pub vpn: Option<Item<Vpn>>,
+    /// `[maintenance]`.
+    pub maintenance: Option<Item<MaintenanceDoor>>,
     /// `[vendor.NAME]`.
     pub vendors: Vec<Named<Vendor>>,
     /// `[evidence]`.

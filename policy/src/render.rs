@@ -3,8 +3,8 @@
 use std::fmt::{self, Write as _};
 
 use crate::ruleset::{
-    Base, BaseKind, Chain, Data, DataType, Direction, Family, Field, Hook, Key, KeyType, Range, Rule,
-    Ruleset, Set, State, Statement, TABLE, Value, Verdict, Way,
+    Base, BaseKind, Chain, Data, DataType, Direction, Family, Field, GRANT_BIT, Hook, Key, KeyType, Mark,
+    Range, Rule, Ruleset, Set, State, Statement, TABLE, Value, Verdict, Way,
 };
 
 /// The rule set as a file for `nft -f`, each rule with its reason as a comment.
@@ -190,6 +190,9 @@ fn field(field: Field) -> &'static str {
         Field::SourcePort => "th sport",
         Field::DestinationPort => "th dport",
         Field::Mark => "ct mark",
+        Field::PacketMark => "meta mark",
+        Field::ConnectionProtocol => "ct protocol",
+        Field::OpenerDestinationPort => "ct original proto-dst",
     }
 }
 
@@ -221,6 +224,9 @@ fn statement(statement: &Statement) -> String {
         }
         Statement::Counter(name) => format!("counter name \"{name}\""),
         Statement::CounterFrom { fields: keys, map } => format!("counter name {} map @{map}", fields(keys)),
+        Statement::PacketIsGranted => format!("meta mark & {} != 0x00000000", Mark(GRANT_BIT)),
+        Statement::ConnectionIsGranted => format!("ct mark & {} != 0x00000000", Mark(GRANT_BIT)),
+        Statement::MarkFromPacket => "ct mark set meta mark".to_owned(),
         Statement::SetMark(mark) => format!("ct mark set {mark}"),
         Statement::MarkFrom { fields: keys, map } => format!("ct mark set {} map @{map}", fields(keys)),
         Statement::Log { prefix } => format!("log prefix \"{prefix}\" group {}", crate::ruleset::LOG_GROUP),

@@ -16,6 +16,7 @@ mod builtin;
 mod clinic;
 mod context;
 mod devices;
+mod doors;
 mod endpoints;
 mod evidence;
 mod flows;
@@ -74,7 +75,8 @@ fn whole(context: &mut Context<'_>, file: &File, sources: &Sources) -> Option<Po
     let clinic = clinic::clinic(context, file)?;
     let responsible = clinic::responsible(context, file);
     let persons = people::persons(context, file);
-    let zones = zones::zones(context, file);
+    let mut zones = zones::zones(context, file);
+    let tunnel = vpn::tunnel(context, file, &mut zones);
     let vendor_names = names::keys(context, &file.vendors);
     let devices = devices::devices(context, file, &zones, &vendor_names);
     let services = services::named(context, file);
@@ -82,12 +84,14 @@ fn whole(context: &mut Context<'_>, file: &File, sources: &Sources) -> Option<Po
     let mut flows = flows::flows(context, file, &names);
     let tests = promises::promises(context, file, &names);
     let exceptions = flows::exceptions(context, file, &flows);
-    let vpn = vpn::vpn(context, file, &names, &persons);
+    let vpn = vpn::vpn(context, file, tunnel, &names, &persons);
     let vendors = vendors::vendors(context, file, &names, &persons);
     builtin::warn_without_management(context, &names, &flows);
     let evidence = evidence::evidence(context, file);
     let metrics = metrics::metrics(context, file, &names, &flows, vpn.as_ref());
+    let maintenance = doors::maintenance(context, file, &vendors, vpn.as_ref(), metrics);
     flows.extend(builtin::flows(&zones, metrics));
+    flows.extend(doors::flows(context, &zones, &persons, vpn.as_ref(), maintenance));
     let sources = digest(sources);
     Some(Policy {
         sources,
@@ -102,6 +106,7 @@ fn whole(context: &mut Context<'_>, file: &File, sources: &Sources) -> Option<Po
         exceptions,
         vpn,
         vendors,
+        maintenance,
         evidence,
         metrics,
     })

@@ -18,6 +18,13 @@ use crate::model::{FlowId, Place, Timing};
 pub const TABLE: &str = "sekisho";
 /// The set of marks that may carry packets now. Its elements are time-bound and not part of a [`Ruleset`].
 pub const LIVE: &str = "live";
+/// The set of grants of IPv4: mark, address, protocol, port of what the gateway itself may reach until the element ends.
+/// Its elements are time-bound and not part of a [`Ruleset`].
+pub const GRANTS_IP4: &str = "grants-ip4";
+/// The same of IPv6.
+pub const GRANTS_IP6: &str = "grants-ip6";
+/// The bit that marks of grants have and marks of flows do not.
+pub const GRANT_BIT: u32 = crate::ledger::FIRST_GRANT_MARK;
 /// The map from a mark to its flow's named counter.
 pub const FLOW_COUNTERS: &str = "flow-counters";
 /// The NFLOG group that carries denied packets to the watch role.
@@ -51,7 +58,7 @@ impl fmt::Debug for RulesetId {
     }
 }
 
-/// Everything the table holds but the elements of [`LIVE`].
+/// Everything the table holds but the elements of [`LIVE`], [`GRANTS_IP4`] and [`GRANTS_IP6`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ruleset {
     /// Named counters; their values survive every apply.
@@ -301,6 +308,12 @@ pub enum Field {
     DestinationPort,
     /// Connection mark.
     Mark,
+    /// Mark of the packet itself: that of the socket that sent it (SO_MARK).
+    PacketMark,
+    /// Upper-layer protocol of the packet's connection, also of an ICMP error about it.
+    ConnectionProtocol,
+    /// Destination port of the connection's first packet; meaningful for TCP and UDP only.
+    OpenerDestinationPort,
 }
 
 /// Address families.
@@ -377,8 +390,14 @@ pub enum Statement {
         /// Object map.
         map: String,
     },
+    /// `meta mark & 0x80000000 != 0`: sent by a socket that belongs to a grant.
+    PacketIsGranted,
+    /// `ct mark & 0x80000000 != 0`: part of a connection that a grant opened.
+    ConnectionIsGranted,
     /// `ct mark set N`.
     SetMark(Mark),
+    /// `ct mark set meta mark`.
+    MarkFromPacket,
     /// `ct mark set FIELDS map @map`.
     MarkFrom {
         /// Key fields.

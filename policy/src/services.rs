@@ -16,8 +16,9 @@ pub use chrony::chrony_conf;
 pub use dhcpcd::dhcpcd_conf;
 pub use dnsmasq::{leases_conf, names_conf};
 pub use settings::{
-    ConsoleMetrics, ConsolePort, ConsoleSettings, RecordSettings, SETTINGS_BYTES_MAX, WatchDevice, WatchMark,
-    WatchSettings, WatchZone, console_conf, record_conf, watch_conf,
+    ConsoleMetrics, ConsolePort, ConsoleSettings, EdgeMaintenance, EdgePeer, EdgeSettings, EdgeVendor,
+    EdgeVpn, FilesSettings, FilesVendor, RecordSettings, SETTINGS_BYTES_MAX, WatchDevice, WatchMark,
+    WatchSettings, WatchZone, console_conf, edge_conf, files_conf, record_conf, watch_conf,
 };
 pub use text::FilePath;
 

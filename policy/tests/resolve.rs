@@ -42,15 +42,17 @@ fn the_example_resolves_without_a_warning() {
     assert!(resolved.warnings.is_empty(), "{:#?}", resolved.warnings);
     let policy = &resolved.policy;
     let kinds: Vec<ZoneKind> = policy.zones.iter().map(|zone| zone.kind).collect();
-    use ZoneKind::{Billing, Clinical, External, Guest, Management, MedicalDevice, Staff};
-    assert_eq!(kinds, [External, Clinical, Billing, MedicalDevice, Staff, Guest, Management]);
+    use ZoneKind::{Billing, Clinical, External, Guest, Management, MedicalDevice, Staff, Vpn};
+    assert_eq!(kinds, [External, Clinical, Billing, MedicalDevice, Staff, Guest, Management, Vpn]);
     assert_eq!(policy.zones[1].gateway[0].to_string(), "192.168.10.1/24");
     assert_eq!(policy.zones[1].gateway[1].to_string(), "fd51:7ec5:0:10::1/64");
     let wan = policy.zones[0].wan.as_ref().unwrap();
     assert!(!wan.dhcp4 && !wan.accept_ra && wan.masquerade4 && !wan.masquerade6);
     assert_eq!(policy.zones[4].dhcp.as_ref().unwrap().lease_s, 8 * 3600);
     let names: Vec<&str> = policy.flows.iter().map(|flow| flow.name.as_str()).skip(21).collect();
-    assert_eq!(names, ["@dns", "@ntp", "@dns-upstream", "@ntp-upstream", "@ping", "@metrics"]);
+    let builtin = ["@dns", "@ntp", "@dns-upstream", "@ntp-upstream", "@ping", "@metrics"];
+    let doors = ["@vpn-dr-sakura-notebook", "@vpn-door", "@maintenance-door"];
+    assert_eq!(names, [&builtin[..], &doors[..]].concat());
     assert!(flow(policy, "ct-to-pacs").critical);
     assert_eq!(flow(policy, "ct-to-pacs").services, [Protocol::Tcp(104, 104), Protocol::Tcp(11112, 11112)]);
     assert_eq!(
@@ -124,7 +126,7 @@ fn every_zone_in_a_test_leaves_out_the_zone_itself() {
     let policy = good(EXAMPLE).policy;
     let to_modality = policy.tests.iter().find(|test| test.text.contains("tcp/445")).unwrap();
     assert_eq!(to_modality.expect, Expectation::Deny);
-    assert_eq!(to_modality.from, [1, 2, 4, 5, 6].map(|zone| Endpoint::Zone(ZoneId(zone))));
+    assert_eq!(to_modality.from, [1, 2, 4, 5, 6, 7].map(|zone| Endpoint::Zone(ZoneId(zone))));
     let all = good(&format!("{BASE}\n[[test]]\ndeny = \"zone:* -> zone:* tcp/23\"\n")).policy;
     let pairs: Vec<_> = all.tests.iter().map(|test| (test.from.clone(), test.to.clone())).collect();
     let zone = |id| vec![Endpoint::Zone(ZoneId(id))];
@@ -168,7 +170,7 @@ fn slugs_are_ascii_and_differ() {
 fn ends_and_services_are_read_for_questions() {
     let policy = good(EXAMPLE).policy;
     assert_eq!(parse_endpoint(&policy, "zone:ehr"), Ok(vec![Endpoint::Zone(ZoneId(1))]));
-    assert_eq!(parse_endpoint(&policy, "zone:*").map(|all| all.len()), Ok(6));
+    assert_eq!(parse_endpoint(&policy, "zone:*").map(|all| all.len()), Ok(7));
     assert!(parse_endpoint(&policy, "zone:nowhere").is_err());
     assert_eq!(parse_service("orca", &policy.services), Ok(vec![Protocol::Tcp(8000, 8000)]));
     assert_eq!(

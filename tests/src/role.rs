@@ -3,9 +3,12 @@
 use std::{
     ffi::OsString,
     fs::{self, File},
-    os::unix::{
-        fs::{PermissionsExt, chown},
-        net::UnixDatagram,
+    os::{
+        fd::OwnedFd,
+        unix::{
+            fs::{PermissionsExt, chown},
+            net::{UnixDatagram, UnixStream},
+        },
     },
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
@@ -31,6 +34,7 @@ use crate::{
 const LAUNCHERS: [&str; 3] = ["ip", "setpriv", LAUNCHER];
 const LAUNCH_LIMIT: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(2);
+const TUN: &str = "/dev/net/tun";
 const READY: &[u8] = b"READY=1";
 /// What systemd gives system services (systemd.exec(5)).
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -45,6 +49,7 @@ pub struct RoleRunner<'lab> {
     program: PathBuf,
     arguments: Vec<OsString>,
     environment: Vec<(OsString, OsString)>,
+    input: Stdio,
     at_installed_places: bool,
 }
 
@@ -65,7 +70,8 @@ impl<'lab> RoleRunner<'lab> {
         let program = words.next().map(PathBuf::from).unwrap_or_default();
         let arguments = words.map(OsString::from).collect();
         let environment = unit.environment.iter().map(|(name, value)| (name.into(), value.into())).collect();
-        Self { lab, unit, program, arguments, environment, at_installed_places: false }
+        let input = Stdio::null();
+        Self { lab, unit, program, arguments, environment, input, at_installed_places: false }
     }
 
     /// Runs another file in place of the installed one, with the unit's arguments.
@@ -96,6 +102,13 @@ impl<'lab> RoleRunner<'lab> {
         self
     }
 
+    /// Gives the role a connection for its standard input, as `StandardInput=socket` of a unit with a socket does.
+    #[must_use]
+    pub fn input(mut self, connection: UnixStream) -> Self {
+        self.input = OwnedFd::from(connection).into();
+        self
+    }
+
     /// Shows the role its unit's directories below `/run` and `/var/lib` as well, as on an installed box and to it
     /// alone; for a program whose places are fixed when it is built.
     #[must_use]
@@ -121,6 +134,7 @@ impl<'lab> RoleRunner<'lab> {
     /// Fails when a user cannot be made, a filter cannot be compiled, or the program cannot be started or ends at once
     /// with an error.
     pub fn start(self) -> Result<Role, LabError> {
+        give_tun()?;
         let identity = Identity::ensure(&self.unit)?;
         let runtime = identity.give(&Self::runtime_root(self.lab), &self.unit.runtime)?;
         let state = identity.give(&Self::state_root(self.lab), &self.unit.state)?;
@@ -135,7 +149,7 @@ impl<'lab> RoleRunner<'lab> {
         command.env("NOTIFY_SOCKET", &notify);
         let paths = [("RUNTIME_DIRECTORY", runtime), ("STATE_DIRECTORY", state)];
         command.envs(paths.into_iter().filter(|(_, path)| !path.is_empty()));
-        command.envs(self.environment).stdin(Stdio::null()).stdout(output).stderr(errors);
+        command.envs(self.environment).stdin(self.input).stdout(output).stderr(errors);
         let child = command.spawn().map_err(LabError::io("start `ip netns exec`"))?;
         let mut role = Role { name: self.unit.name, child, log, manager };
         role.wait_launched()?;
@@ -347,6 +361,19 @@ impl Identity {
         arguments.extend(unit.bounding.iter().map(|set| format!("--bounding-set={}", exactly(set))));
         arguments.extend(unit.no_new_privileges.then(|| "--no-new-privs".to_owned()));
         arguments
+    }
+}
+
+/// Lets everybody open the device that makes tunnels, as udev does on Debian; without udev only root may. Who opens it
+/// gets no more than a tunnel that was made for his user.
+fn give_tun() -> Result<(), LabError> {
+    match fs::metadata(TUN) {
+        Ok(found) if found.permissions().mode() & 0o666 != 0o666 => {
+            fs::set_permissions(TUN, PermissionsExt::from_mode(0o666))
+                .map_err(LabError::io(format!("hand {TUN} over")))
+        }
+        // Without it there is no VPN, which the roles say themselves.
+        _ => Ok(()),
     }
 }
 

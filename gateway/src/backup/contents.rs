@@ -12,8 +12,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::files::{
-    APPLIED, AUTHORITY, CHECKPOINT, DOOR, Files, KEY, Keeper, LEDGER_FLOOR, PUBLIC_KEY, Place, READERS, TIME,
-    TIMELINE, TOKEN,
+    APPLIED, AUTHORITY, CHECKPOINT, DOOR, ENGINEERS, Files, GRANT_MARKS, KEY, Keeper, LEDGER_FLOOR, PERSONS,
+    PUBLIC_KEY, Place, READERS, TIME, TIMELINE, TOKEN,
 };
 use crate::store::{Stored, TimeRecord};
 
@@ -51,6 +51,10 @@ impl Contents {
         for name in [AUTHORITY, DOOR, READERS, TIMELINE, TOKEN] {
             let _: Option<serde_json::Value> = json(files, console(name))?;
         }
+        for name in [PERSONS, AUTHORITY, ENGINEERS] {
+            let _: Option<serde_json::Value> = json(files, core(name))?;
+        }
+        grant_marks(files)?;
         Ok(Some(Contents { stored, policy, floor, time: time(files)?, key }))
     }
 }
@@ -75,6 +79,11 @@ pub(super) fn applied(files: &Files) -> Result<Option<Stored>, Unfit> {
 /// The lowest mark that was never used.
 pub(super) fn floor(files: &Files) -> Result<Option<u32>, Unfit> {
     json(files, core(LEDGER_FLOOR))
+}
+
+/// The first mark that no grant ever had.
+pub(super) fn grant_marks(files: &Files) -> Result<Option<u32>, Unfit> {
+    json(files, core(GRANT_MARKS))
 }
 
 /// Up to when the clock was good.

@@ -47,7 +47,15 @@ impl Keeper {
     /// Its files, each with the most bytes it may have.
     const fn files(self) -> &'static [(&'static str, u64)] {
         match self {
-            Keeper::Core => &[(APPLIED, 192 << 20), (LEDGER_FLOOR, 64), (TIME, 4 << 10)],
+            Keeper::Core => &[
+                (APPLIED, 192 << 20),
+                (LEDGER_FLOOR, 64),
+                (TIME, 4 << 10),
+                (PERSONS, 16 << 20),
+                (AUTHORITY, SHELF),
+                (ENGINEERS, 16 << 20),
+                (GRANT_MARKS, 64),
+            ],
             Keeper::Record => &[(KEY, 1 << 10), (PUBLIC_KEY, 1 << 10), (CHECKPOINT, 64 << 10)],
             Keeper::Console => {
                 &[(AUTHORITY, SHELF), (DOOR, SHELF), (READERS, SHELF), (TIMELINE, SHELF), (TOKEN, SHELF)]
@@ -60,6 +68,11 @@ pub(super) const APPLIED: &str = "applied";
 pub(super) const CANDIDATE: &str = "candidate";
 pub(super) const LEDGER_FLOOR: &str = "ledger-floor";
 pub(super) const TIME: &str = "time";
+/// Second factors. Sessions are not kept: none outlives a restart of core.
+pub(super) const PERSONS: &str = "persons";
+pub(super) const ENGINEERS: &str = "engineers";
+/// The first mark that no grant ever had: like the ledger's floor it never goes back.
+pub(super) const GRANT_MARKS: &str = "grant-marks";
 pub(super) const KEY: &str = record::key::KEY_FILE;
 pub(super) const PUBLIC_KEY: &str = record::key::PUBLIC_KEY_FILE;
 pub(super) const CHECKPOINT: &str = record::log::CHECKPOINT_FILE;
@@ -68,7 +81,7 @@ pub(super) const DOOR: &str = "door";
 pub(super) const READERS: &str = "readers";
 pub(super) const TIMELINE: &str = "timeline";
 pub(super) const TOKEN: &str = "token";
-/// Longest file of the console.
+/// Longest file of the console, and of an authority.
 const SHELF: u64 = 1 << 20;
 
 /// Where a file belongs.

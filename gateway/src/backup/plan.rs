@@ -3,6 +3,8 @@
 //! - A mark is never given twice: on a box that has marks of its own, the backup's policy is compiled with the box's
 //!   ledger, as an apply would do it. A running connection then ends exactly if the policy does not allow it.
 //! - History is never rolled back: the log and the timeline of the controls stay as they are on the box.
+//! - People come from the backup: their second factors, the engineers and the authority that certified them. Whoever was
+//!   taken out since the backup is back, and has to be taken out again. A mark of a grant is never given twice either.
 //! - One key never signs two logs: the log's key is put back to a log that lacks it. A box without a log begins one under
 //!   a key of its own; the former log's public key and last checkpoint are put beside it, to check its exports by.
 
@@ -13,8 +15,8 @@ use serde::Serialize;
 
 use super::contents::{self, Contents, Unfit, console, core, record};
 use super::files::{
-    APPLIED, AUTHORITY, CANDIDATE, CHECKPOINT, DOOR, Files, KEY, Keeper, LEDGER_FLOOR, PUBLIC_KEY, Place,
-    READERS, TIME, TIMELINE, TOKEN,
+    APPLIED, AUTHORITY, CANDIDATE, CHECKPOINT, DOOR, ENGINEERS, Files, GRANT_MARKS, KEY, Keeper,
+    LEDGER_FLOOR, PERSONS, PUBLIC_KEY, Place, READERS, TIME, TIMELINE, TOKEN,
 };
 use super::{BackupError, archive::Manifest};
 use crate::store::{Stored, TimeRecord};
@@ -107,6 +109,7 @@ pub(super) fn plan(
     {
         put_json(&mut puts, core(TIME), &time)?;
     }
+    doors(files, on_box, &mut puts)?;
     let log = log(files, contents.key.as_ref(), on_box, &mut puts);
     let mut removes = keys_of_console(files, &mut puts);
     if matches!(log, LogOutcome::Same | LogOutcome::KeyPutBack) && !on_box.contains_key(&console(TIMELINE)) {
@@ -170,6 +173,19 @@ fn policy(contents: &Contents, here: &OnBox) -> Result<(Stored, u32), BackupErro
     let floor = floor.max(compiled.ledger.next());
     let (id, sources) = (compiled.ruleset.id(), stored.sources.clone());
     Ok((Stored::new(sources, compiled.ledger, id, stored.applied_at, stored.applied_by), floor))
+}
+
+/// What core keeps for the doors. The authority and whom it certified belong together.
+fn doors(files: &Files, on_box: &Files, puts: &mut Files) -> Result<(), BackupError> {
+    for name in [PERSONS, AUTHORITY, ENGINEERS] {
+        copy(files, core(name), core(name), puts);
+    }
+    // A number that cannot be read is a box whose marks nobody knows.
+    let here = contents::grant_marks(on_box).map_err(|found| BackupError::FloorUnknown(found.why))?;
+    match contents::grant_marks(files).map_err(unfit)?.max(here) {
+        Some(next) => put_json(puts, core(GRANT_MARKS), &next),
+        None => Ok(()),
+    }
 }
 
 fn log(files: &Files, key: Option<&VerifierKey>, on_box: &Files, puts: &mut Files) -> LogOutcome {

@@ -61,6 +61,10 @@ impl Box {
         one.write("record/key", format!("{}\n", signer.secret_text()).as_bytes());
         one.write("record/key.pub", format!("{}\n", signer.verifier()).as_bytes());
         one.write("record/checkpoint", tree.sign(&signer).as_bytes());
+        for file in ["persons", "authority", "engineers"] {
+            one.write(&format!("core/{file}"), format!("{{\"{file}\":\"{name}\"}}").as_bytes());
+        }
+        one.write("core/grant-marks", b"2147483655");
         for file in ["authority", "door", "readers", "timeline"] {
             one.write(&format!("console/{file}"), format!("{{\"{file}\":\"{name}\"}}").as_bytes());
         }
@@ -157,7 +161,18 @@ fn what_is_backed_up_comes_back_on_a_bare_box() {
     assert_eq!(outcome.policy, SAKURA.ruleset.to_string());
     assert!(outcome.marks_kept);
     assert_eq!(to.stored(), *SAKURA);
-    for path in ["core/ledger-floor", "core/time", "console/authority", "console/door", "console/readers"] {
+    let kept = [
+        "core/ledger-floor",
+        "core/time",
+        "core/persons",
+        "core/authority",
+        "core/engineers",
+        "core/grant-marks",
+        "console/authority",
+        "console/door",
+        "console/readers",
+    ];
+    for path in kept {
         assert_eq!(to.read(path), from.read(path), "{path}");
         let mode = fs::metadata(to.place(path)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "{path}");
@@ -200,6 +215,10 @@ fn a_box_with_marks_of_its_own_never_gives_one_twice() {
     assert_eq!(renewed.len(), 1, "the one that allows less than its connections were let in by: {renewed:?}");
     assert_eq!(restored.ledger.mark(renewed[0]).unwrap().0, 900);
     assert_eq!(to.read("core/ledger-floor").unwrap(), b"901");
+    // Nor a grant's, whichever of the two is further.
+    to.write("core/grant-marks", b"2147483700");
+    to.restore(&backup).unwrap();
+    assert_eq!(to.read("core/grant-marks").unwrap(), b"2147483700");
     // A box whose policy is damaged and whose floor is not.
     let damaged = Box::sakura();
     damaged.write("core/applied", b"nonsense");

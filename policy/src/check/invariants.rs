@@ -8,9 +8,11 @@ use super::boxes::{Map, Placed, Side};
 use super::words::example;
 use crate::diagnostic::Language::{En, Ja};
 use crate::diagnostic::{Diagnostic, Severity};
-use crate::model::{Exception, FlowId, Policy, ZoneKind};
+use crate::model::{Exception, FlowId, MAINTENANCE_DOOR, Policy, VPN_DOOR, VPN_FLOW_PREFIX, ZoneKind};
 use crate::space::{Span, Transport};
 
+/// The role of those who manage the gateway.
+const ADMIN: &str = "admin";
 /// The port of SSH, by which the gateway is managed.
 const SSH: u16 = 22;
 
@@ -20,14 +22,18 @@ enum Invariant {
     GuestStaysOut,
     NothingComesInFromOutside,
     NoTransitOutOfClosedNetworks,
+    NoTransitThroughTheVpn,
+    VpnManagesAsAdminOnly,
     ManagedFromManagementOnly,
 }
 
 impl Invariant {
-    const ALL: [Self; 4] = [
+    const ALL: [Self; 6] = [
         Self::GuestStaysOut,
         Self::NothingComesInFromOutside,
         Self::NoTransitOutOfClosedNetworks,
+        Self::NoTransitThroughTheVpn,
+        Self::VpnManagesAsAdminOnly,
         Self::ManagedFromManagementOnly,
     ];
 
@@ -36,22 +42,24 @@ impl Invariant {
             Self::GuestStaysOut => "guest-reaches-clinic",
             Self::NothingComesInFromOutside => "inbound-from-external",
             Self::NoTransitOutOfClosedNetworks => "closed-network-transit",
+            Self::NoTransitThroughTheVpn => "vpn-transit",
+            Self::VpnManagesAsAdminOnly => "vpn-reaches-management",
             Self::ManagedFromManagementOnly => "management-from-elsewhere",
         }
     }
 }
 
 /// Codes of the invariants' findings: what an exception may name.
-pub const INVARIANTS: [&str; 4] = {
-    let [guest, inbound, transit, management] = Invariant::ALL;
-    [guest.code(), inbound.code(), transit.code(), management.code()]
+pub const INVARIANTS: [&str; 6] = {
+    let [guest, inbound, transit, vpn, admin, management] = Invariant::ALL;
+    [guest.code(), inbound.code(), transit.code(), vpn.code(), admin.code(), management.code()]
 };
 
 pub(super) fn broken(policy: &Policy, map: &Map, now: Timestamp) -> Vec<Diagnostic> {
     let mut seen: BTreeSet<(FlowId, Invariant)> = BTreeSet::new();
     let mut findings = Vec::new();
     for (placed, flow) in map.iter() {
-        for (invariant, shown) in violated(policy, placed) {
+        for (invariant, shown) in violated(policy, placed, flow) {
             if seen.insert((flow, invariant)) {
                 let broken = finding(policy, flow, invariant, &shown);
                 findings.push(weigh(policy, flow, invariant, now, broken));
@@ -117,7 +125,7 @@ fn needless(exception: &Exception) -> Diagnostic {
 }
 
 /// The invariants that a box breaks, each with the part of it that does.
-fn violated(policy: &Policy, placed: &Placed) -> Vec<(Invariant, Placed)> {
+fn violated(policy: &Policy, placed: &Placed, flow: FlowId) -> Vec<(Invariant, Placed)> {
     let mut out = Vec::new();
     let (Side::Zone(from), to) = placed.pair else { return out };
     let source = policy.zone(from).kind;
@@ -139,9 +147,16 @@ fn violated(policy: &Policy, placed: &Placed) -> Vec<(Invariant, Placed)> {
             if source == ZoneKind::ClosedNetwork && leaves_closed {
                 out.push((Invariant::NoTransitOutOfClosedNetworks, *placed));
             }
+            let sites = |kind| matches!(kind, ZoneKind::Vpn | ZoneKind::ClosedNetwork);
+            if (source == ZoneKind::Vpn && sites(target)) || (sites(source) && target == ZoneKind::Vpn) {
+                out.push((Invariant::NoTransitThroughTheVpn, *placed));
+            }
+            if source == ZoneKind::Vpn && target == ZoneKind::Management && !is_admins(policy, flow) {
+                out.push((Invariant::VpnManagesAsAdminOnly, *placed));
+            }
         }
         Side::Gateway(_) => {
-            if source == ZoneKind::External {
+            if source == ZoneKind::External && !is_door(policy, flow) {
                 out.push((Invariant::NothingComesInFromOutside, *placed));
             }
             if let Some(ssh) = ssh_of(placed).filter(|_| source != ZoneKind::Management) {
@@ -150,6 +165,23 @@ fn violated(policy: &Policy, placed: &Placed) -> Vec<(Invariant, Placed)> {
         }
     }
     out
+}
+
+/// Where strangers may knock: the doors' own flows, which no file writes.
+fn is_door(policy: &Policy, flow: FlowId) -> bool {
+    let flow = policy.flow(flow);
+    flow.place.is_none() && matches!(flow.name.as_str(), VPN_DOOR | MAINTENANCE_DOOR)
+}
+
+/// Whether the flow is that of a VPN peer whose person is an admin, and who proves it by a second factor.
+fn is_admins(policy: &Policy, flow: FlowId) -> bool {
+    let Some(name) = policy.flow(flow).name.strip_prefix(VPN_FLOW_PREFIX) else { return false };
+    let peers = policy.vpn.iter().flat_map(|vpn| &vpn.peers);
+    let mut own = peers.filter(|peer| peer.name == name && peer.second_factor.is_some());
+    own.any(|peer| {
+        let person = policy.persons.get(&peer.person);
+        person.is_some_and(|person| person.roles.iter().any(|role| role == ADMIN))
+    })
 }
 
 /// The part of a box that is SSH.
@@ -199,6 +231,18 @@ fn words(invariant: Invariant) -> Words {
             "閉域網から、別の閉域網や外部への通り抜けは決して許しません",
             "remove the flow; each closed network may only meet the clinic's own zones",
             "通信許可を削除してください。閉域網は医療機関内の区画とだけ通信できます",
+        ),
+        Invariant::NoTransitThroughTheVpn => (
+            "nobody passes through the clinic from one VPN peer or closed network to another",
+            "VPN利用者どうし、またはVPNと閉域網の間の通り抜けは決して許しません",
+            "remove the flow; each peer may only meet the clinic's own devices",
+            "通信許可を削除してください。VPN利用者は医療機関内の機器とだけ通信できます",
+        ),
+        Invariant::VpnManagesAsAdminOnly => (
+            "only an admin with a second factor reaches management zones through the VPN",
+            "VPNから管理用の区画に届くのは、第二要素を使う管理者だけです",
+            "give the peer a `second_factor` and its person the role `admin`, or let it reach something else",
+            "利用者に `second_factor` を、その人に役割 `admin` を付けるか、届く先を変えてください",
         ),
         Invariant::ManagedFromManagementOnly => (
             "the gateway is managed from management zones only",

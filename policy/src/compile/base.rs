@@ -5,8 +5,8 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::control;
 use super::pairs::{FORWARD_PAIRS, INPUT_PAIRS, OUTPUT_PAIRS};
+use super::{control, grants};
 use super::{cubes, interface};
 use crate::model::{Policy, Zone};
 use crate::ruleset::{
@@ -50,6 +50,7 @@ pub(super) fn build(policy: &Policy, ruleset: &mut Ruleset) {
     masquerade(&zones, ruleset);
     denials(&zones, ruleset);
     control::build(&zones, ruleset);
+    grants::build(ruleset);
     chain(ruleset, "guard-prerouting", Some((BaseKind::Filter, Hook::Prerouting, PRIORITY_GUARD)), guard());
     chain(ruleset, "gate-input", Some((BaseKind::Filter, Hook::Input, PRIORITY_FILTER)), input());
     chain(ruleset, "gate-forward", Some((BaseKind::Filter, Hook::Forward, PRIORITY_FILTER)), forward());
@@ -62,7 +63,7 @@ pub(super) fn build_closed(ruleset: &mut Ruleset) {
     let drop_all = |way| {
         vec![
             rule("the box talks to itself", [Statement::Interface(way, "lo".to_owned()), accept()]),
-            rule("no policy is in force: nothing passes", [dropped("closed"), drop()]),
+            rule("no policy is in force: nothing passes", [counted("closed"), drop()]),
         ]
     };
     counter(ruleset, "closed", Counter::Dropped { reason: "closed".to_owned(), zone: String::new() });
@@ -128,7 +129,7 @@ fn guard() -> Vec<Rule> {
     rules.push(rule("control traffic speaks before it has an address", [jump("control-sources")]));
     rules.push(rule("spoofed: counted by interface", [count_by(vec![Field::InInterface], "spoofed")]));
     rules.push(rule("spoofed: some are logged", [limit(), log("spoofed"), drop()]));
-    rules.push(rule("spoofed: the rest is counted as unlogged", [dropped("unlogged-spoofed"), drop()]));
+    rules.push(rule("spoofed: the rest is counted as unlogged", [counted("unlogged-spoofed"), drop()]));
     rules
 }
 
@@ -143,25 +144,26 @@ fn input() -> Vec<Rule> {
             "control traffic of the link",
             [Statement::Family(Family::Ip4), Statement::Protocol(17), jump("control-in-dhcp")],
         ),
-        rule("part of no connection", [Statement::State(State::Invalid), dropped("invalid-input"), drop()]),
+        rule("part of no connection", [Statement::State(State::Invalid), counted("invalid-input"), drop()]),
         rule("about a connection: only errors", [Statement::State(State::Related), jump("related-arriving")]),
         rule(
             "not for an address of this interface: broadcast, multicast, another zone's address",
-            [Statement::DestinationIsLocalHere { negated: true }, dropped("stray"), drop()],
+            [Statement::DestinationIsLocalHere { negated: true }, counted("stray"), drop()],
         ),
+        grants::at_input(),
         rule(
             "by direction and interface to the pair's chain",
             [by(vec![Field::Direction, Field::InInterface], INPUT_PAIRS)],
         ),
         rule("denied: counted by zone", [count_by(vec![Field::InInterface], "denied-input")]),
         rule("denied: logged by zone", [by(vec![Field::InInterface], "deny-by-zone")]),
-        rule("an interface of no zone", [dropped("unknown-interface"), drop()]),
+        rule("an interface of no zone", [counted("unknown-interface"), drop()]),
     ]
 }
 
 fn forward() -> Vec<Rule> {
     vec![
-        rule("part of no connection", [Statement::State(State::Invalid), dropped("invalid-forward"), drop()]),
+        rule("part of no connection", [Statement::State(State::Invalid), counted("invalid-forward"), drop()]),
         rule("about a connection: only errors", [Statement::State(State::Related), jump("related-arriving")]),
         rule(
             "no segment larger than the way out carries",
@@ -176,11 +178,12 @@ fn forward() -> Vec<Rule> {
             [count_by(vec![Field::InInterface, Field::OutInterface], "denied-forward")],
         ),
         rule("denied: logged by zone", [by(vec![Field::InInterface], "deny-by-zone")]),
-        rule("an interface of no zone", [dropped("unknown-interface"), drop()]),
+        rule("an interface of no zone", [counted("unknown-interface"), drop()]),
     ]
 }
 
 fn output() -> Vec<Rule> {
+    let [granted, not_granted] = grants::at_output();
     vec![
         rule("the box talks to itself", [Statement::Interface(Way::Destination, "lo".to_owned()), accept()]),
         rule(
@@ -188,7 +191,7 @@ fn output() -> Vec<Rule> {
             [
                 Statement::Family(Family::Ip4),
                 within(vec![Field::OutInterface, Field::Destination4], "broadcasts-ip4"),
-                dropped("stray"),
+                counted("stray"),
                 drop(),
             ],
         ),
@@ -204,15 +207,17 @@ fn output() -> Vec<Rule> {
             "control traffic of the link",
             [Statement::Family(Family::Ip4), Statement::Protocol(17), jump("control-out-dhcp")],
         ),
-        rule("part of no connection", [Statement::State(State::Invalid), dropped("invalid-output"), drop()]),
+        rule("part of no connection", [Statement::State(State::Invalid), counted("invalid-output"), drop()]),
         rule("about a connection: only errors", [Statement::State(State::Related), jump("related")]),
+        granted,
+        not_granted,
         rule(
             "by direction and interface to the pair's chain",
             [by(vec![Field::Direction, Field::OutInterface], OUTPUT_PAIRS)],
         ),
         rule("denied: counted by zone", [count_by(vec![Field::OutInterface], "denied-output")]),
         rule("denied: some are logged", [limit(), log("gateway"), drop()]),
-        rule("denied: the rest is counted as unlogged", [dropped("unlogged-gateway"), drop()]),
+        rule("denied: the rest is counted as unlogged", [counted("unlogged-gateway"), drop()]),
     ]
 }
 
@@ -357,7 +362,7 @@ fn deny_zone(zone: &Zone, name: &str, ruleset: &mut Ruleset) {
         None,
         vec![
             rule("denied: some are logged", [limit(), log(&zone.slug), drop()]),
-            rule("denied: the rest is counted as unlogged", [dropped(&unlogged), drop()]),
+            rule("denied: the rest is counted as unlogged", [counted(&unlogged), drop()]),
         ],
     );
     let key = Key::exact([interface_value(name)]);
@@ -409,7 +414,7 @@ pub(super) fn accept() -> Statement {
     Statement::Verdict(Verdict::Accept)
 }
 
-fn drop() -> Statement {
+pub(super) fn drop() -> Statement {
     Statement::Verdict(Verdict::Drop)
 }
 
@@ -425,7 +430,7 @@ fn count_by(fields: Vec<Field>, map: &str) -> Statement {
     Statement::CounterFrom { fields, map: map.to_owned() }
 }
 
-fn dropped(counter: &str) -> Statement {
+pub(super) fn counted(counter: &str) -> Statement {
     Statement::Counter(counter.to_owned())
 }
 

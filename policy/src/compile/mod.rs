@@ -7,6 +7,7 @@
 mod base;
 mod control;
 mod cubes;
+mod grants;
 mod layers;
 mod pairs;
 

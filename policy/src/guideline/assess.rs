@@ -250,6 +250,7 @@ fn name(subject: Subject) -> Words {
         Subject::Enforcement => ("通信方針の適用状態", "what is in force"),
         Subject::ReadBack => ("通信方針と実際の動作の照合", "the comparison of the rules with the policy"),
         Subject::ReversePath => ("なりすまし防止の設定", "the reverse-path filters"),
+        Subject::KernelSettings => ("カーネルの設定", "the kernel's settings"),
         Subject::TimeTrust => ("時計の信頼", "the trust in the clock"),
         Subject::Neighbours => ("接続されている機器", "the devices on the wire"),
         Subject::Feeds => ("通信の観測", "the feeds from the kernel"),

@@ -43,8 +43,9 @@ pub const BACKUP_WARNING_DAYS: i64 = 31;
 pub const BACKUP_FAILED_DAYS: i64 = 180;
 /// Days within which a restore is tried, and evidence is exported as a drill.
 pub const DRILL_MAX_DAYS: i64 = 365;
-/// Share of a disk budget in percent from which it is a warning.
-pub const BUDGET_WARNING_PERCENT: u64 = 90;
+/// Share of a disk budget in percent from which it is a warning: before a ledger lets its oldest rows go (at 90) and
+/// before a log keeps its last room for what is critical.
+pub const BUDGET_WARNING_PERCENT: u64 = 85;
 /// Hours of a log's life before its growth is projected.
 pub const PROJECTION_MIN_H: i64 = 24;
 /// Suites of TLS 1.3 that are taken as high security: all with authenticated encryption (RFC 8446, B.4).

@@ -14,8 +14,8 @@ mod services;
 mod written;
 
 pub use kernel::{
-    Enforcement, Feed, Feeds, FlowLedger, Neighbours, OUTSIDE, PathFilter, PathMode, ReadBack, ReversePath,
-    Sighting, Sightings, Standing, TimeTrust, ZoneNeighbours,
+    Enforcement, Feed, Feeds, FlowLedger, KernelSettings, Neighbours, OUTSIDE, PathFilter, PathMode,
+    ReadBack, ReversePath, SettingsFact, Sighting, Sightings, Standing, TimeTrust, ZoneNeighbours,
 };
 pub use services::{
     Deed, Door, LastDone, Listener, ListenerTransport, Listeners, Log, MetricsDoor, Ntp, Roles,
@@ -182,6 +182,8 @@ facts! {
     ReadBack,
     /// Reverse-path filters of the zones' interfaces (core).
     ReversePath,
+    /// Settings of the kernel (core).
+    KernelSettings,
     /// Whether the wall clock may be believed (core).
     TimeTrust,
     /// Devices seen on the wire against the ledger (core).
@@ -280,6 +282,7 @@ impl Subject {
             | Subject::Enforcement
             | Subject::ReadBack
             | Subject::ReversePath
+            | Subject::KernelSettings
             | Subject::TimeTrust
             | Subject::Neighbours => Teller::Core,
             Subject::Feeds | Subject::FlowLedger | Subject::Sightings => Teller::Watch,

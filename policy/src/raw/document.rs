@@ -38,6 +38,8 @@ struct Document {
     flow: Option<Vec<Flow>>,
     /// The VPN.
     vpn: Option<Vpn>,
+    /// The door of remote maintenance.
+    maintenance: Option<MaintenanceDoor>,
     /// Vendors by name.
     vendor: Option<BTreeMap<String, Vendor>>,
     /// How long what happened is kept.
@@ -292,6 +294,8 @@ pub struct Vpn {
     pub listen: At<String>,
     /// The gateway's addresses in the tunnel.
     pub address: Words,
+    /// Largest packet inside the tunnel, 1280 to 1440 bytes; by default 1420.
+    pub mtu: Option<At<i64>>,
     /// Peers.
     #[serde(default)]
     pub peer: Vec<VpnPeer>,
@@ -307,12 +311,22 @@ pub struct VpnPeer {
     pub person: At<String>,
     /// WireGuard public key.
     pub public_key: At<String>,
+    /// Its addresses in the tunnel, one of each family; by default made of its name.
+    pub address: Option<Words>,
     /// What the peer may reach: `device:NAME:SERVICE`.
     pub reach: Words,
     /// Second factor that opens the path.
     pub second_factor: Option<At<SecondFactor>>,
     /// Session length, such as `8h`.
     pub session: Option<At<String>>,
+}
+
+/// `[maintenance]`.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MaintenanceDoor {
+    /// TCP and UDP port that vendors connect to, 1024 to 65535; by default 8443.
+    pub listen: Option<At<i64>>,
 }
 
 /// `[vendor.NAME]`.
@@ -372,6 +386,8 @@ pub struct FileRule {
     pub attestation: Option<At<Attestation>>,
     /// Largest file, such as `200 MB`.
     pub max_size: Option<At<String>>,
+    /// Directory below the vendor's drop where released files go (only `to_clinic`).
+    pub drop: Option<At<String>>,
     /// Certificate files of accepted signers.
     #[serde(default)]
     pub signers: Words,

@@ -18,7 +18,7 @@ const RECOVER_BYTES_MAX: usize = 256 << 10;
 const SYNTAX_ERRORS_MAX: usize = 5;
 
 /// Keys at the top of a source.
-pub(super) const KEYS: [&str; 15] = [
+pub(super) const KEYS: [&str; 16] = [
     "schema",
     "include",
     "clinic",
@@ -29,6 +29,7 @@ pub(super) const KEYS: [&str; 15] = [
     "service",
     "flow",
     "vpn",
+    "maintenance",
     "vendor",
     "evidence",
     "metrics",
@@ -178,6 +179,10 @@ impl<'a> Reader<'a> {
             "vpn" => {
                 let item = self.one(source, at, value, self.file.vpn.is_some());
                 self.file.vpn = item.or(self.file.vpn.take());
+            }
+            "maintenance" => {
+                let item = self.one(source, at, value, self.file.maintenance.is_some());
+                self.file.maintenance = item.or(self.file.maintenance.take());
             }
             "evidence" => {
                 let item = self.one(source, at, value, self.file.evidence.is_some());

@@ -108,7 +108,13 @@ fn upstream(zones: &[Zone], asked: impl Fn(&crate::model::Wan) -> &Vec<IpAddr>) 
     each.collect()
 }
 
-fn flow(name: &str, from: Vec<Endpoint>, to: Vec<Endpoint>, services: &[Protocol], purpose: &str) -> Flow {
+pub(super) fn flow(
+    name: &str,
+    from: Vec<Endpoint>,
+    to: Vec<Endpoint>,
+    services: &[Protocol],
+    purpose: &str,
+) -> Flow {
     Flow {
         name: name.to_owned(),
         from,

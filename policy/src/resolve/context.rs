@@ -196,6 +196,11 @@ impl<'a> Context<'a> {
         end
     }
 
+    /// The first instant after a day in the clinic.
+    pub(super) fn end_of_day(&self, day: Date) -> Option<Timestamp> {
+        super::end_of_day(day, &self.tz)
+    }
+
     /// Today in the clinic.
     pub(super) fn today(&self) -> Date {
         self.tz.to_datetime(self.now).date()

@@ -16,6 +16,8 @@ use crate::time::parse_size_bytes;
 const MAINTENANCE_S_MAX: u64 = 24 * 3_600;
 /// Largest file that a rule may let through: 64 GiB.
 const FILE_BYTES_MAX: u64 = 64 << 30;
+/// Longest name of a drop's directory.
+const DIRECTORY_BYTES_MAX: usize = 64;
 
 pub(super) fn vendors(
     context: &mut Context<'_>,
@@ -150,7 +152,11 @@ fn file_rules(
     for (direction, rule) in
         written.into_iter().filter_map(|(direction, rule)| rule.as_ref().map(|rule| (direction, rule)))
     {
-        rules.insert(direction.to_owned(), file_rule(context, item, rule, persons));
+        let rule_here = file_rule(context, item, rule, persons);
+        if let Some(drop) = rule.value.drop.as_ref().filter(|_| direction != "to_clinic") {
+            drop_elsewhere(context, item, drop);
+        }
+        rules.insert(direction.to_owned(), rule_here);
     }
     if let Some(update) = update.as_ref().filter(|update| update.value.signers.0.is_empty()) {
         let found = Diagnostic::error(
@@ -174,12 +180,13 @@ fn file_rule(
     rule: &At<raw::FileRule>,
     persons: &ByName<Person>,
 ) -> FileRule {
-    let raw::FileRule { accept, attestation, max_size, signers, approvals } = &rule.value;
+    let raw::FileRule { accept, attestation, max_size, drop, signers, approvals } = &rule.value;
     signers.0.iter().for_each(|signer| file_name(context, item, signer));
     FileRule {
         accept: people::texts(context, item, accept, "accept"),
         attestation_required: attestation.as_ref().is_some_and(|word| word.value == Attestation::Required),
         max_size_bytes: max_size.as_ref().and_then(|size| size_bytes(context, item, size)),
+        drop: drop.as_ref().and_then(|drop| directory(context, item, drop)),
         signers: words(signers),
         approvals: people::approvals(context, item, approvals, persons),
     }
@@ -196,6 +203,40 @@ fn size_bytes(context: &mut Context<'_>, item: &Item<raw::Vendor>, size: &At<Str
         ));
     }
     bytes
+}
+
+/// Only files for the clinic are put anywhere.
+fn drop_elsewhere(context: &mut Context<'_>, item: &Item<raw::Vendor>, drop: &At<String>) {
+    let found = Diagnostic::error(
+        "drop-elsewhere",
+        "only `to_clinic` has a `drop`",
+        "`drop` を書けるのは `to_clinic` だけです",
+    );
+    context.error(
+        found
+            .label(context.place(item.spot(drop)), "not here", "ここでは使えません")
+            .help("remove it", "消してください"),
+    );
+}
+
+/// One plain name below the vendor's own directory: nothing that leads out of it, or hides.
+fn directory(context: &mut Context<'_>, item: &Item<raw::Vendor>, name: &At<String>) -> Option<String> {
+    let text = name.value.as_str();
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_');
+    if (1..=DIRECTORY_BYTES_MAX).contains(&text.len()) && text.bytes().all(plain) {
+        return Some(text.to_owned());
+    }
+    let shown = brief(text);
+    let found = Diagnostic::error(
+        "bad-drop",
+        format!("`{shown}` is not a name for a directory of released files"),
+        format!("`{shown}` は受け渡し用フォルダの名前にできません"),
+    );
+    context.error(found.label(context.place(item.spot(name)), "not usable", "使えません").help(
+        "write 1 to 64 lower-case letters, digits, `-` and `_`, such as `inbox`",
+        "小文字の英数字と `-`・`_` で64文字まで、`inbox` のように書いてください",
+    ));
+    None
 }
 
 /// The caller reads these files below the policy's directory.

@@ -1,17 +1,22 @@
-//! The VPN: parsed and resolved; its door comes with the edge role.
+//! The VPN: the tunnel, its zone, and its peers.
 
-use ipnet::IpNet;
+mod addresses;
+mod tunnel;
+
+use std::collections::BTreeMap;
 
 use super::ByName;
 use super::context::Context;
 use super::endpoints::{self, Names};
 use super::names::{self, Seen};
-use super::networks;
 use super::people::second_factor;
 use crate::diagnostic::{Diagnostic, brief};
-use crate::model::{Person, Protocol, Vpn, VpnPeer, ZoneKind};
+use crate::model::{Person, Place, SecondFactor, Vpn, VpnPeer};
 use crate::raw::{self, At, File, Item, LIMITS, Spot, VpnPeer as RawPeer};
 use crate::time::parse_duration_s;
+
+use addresses::Taken;
+pub(super) use tunnel::{Tunnel, tunnel};
 
 /// Longest session.
 const SESSION_S_MAX: u64 = 7 * 24 * 3_600;
@@ -19,136 +24,131 @@ const SESSION_S_MAX: u64 = 7 * 24 * 3_600;
 pub(super) fn vpn(
     context: &mut Context<'_>,
     file: &File,
+    tunnel: Option<Tunnel>,
     names: &Names<'_>,
     persons: &ByName<Person>,
 ) -> Option<Vpn> {
-    let item = file.vpn.as_ref()?;
-    let raw::Vpn { listen, address, peer } = &item.value;
-    let listen_port = port(context, item, listen);
-    let each = address.0.iter();
-    let address = each.filter_map(|word| tunnel_address(context, item, word, names)).collect();
+    let (item, tunnel) = (file.vpn.as_ref()?, tunnel?);
+    let peer = &item.value.peer;
     if peer.len() > LIMITS.peers {
         let found = Diagnostic::error("too-many", "there are too many VPN peers", "VPN利用者が多すぎます");
         context.error(found.label(context.place(item.here()), "this section", "この節"));
         return None;
     }
-    let mut seen = Seen::default();
+    let mut seen = Peers::default();
     let mut peers = Vec::new();
     for raw_peer in peer {
-        peers.extend(self::peer(context, item, raw_peer, names, persons, &mut seen));
+        peers.extend(self::peer(context, item, raw_peer, &tunnel, names, persons, &mut seen));
     }
-    Some(Vpn { listen_port, address, peers })
+    let Tunnel { zone, listen_port, address, mtu } = tunnel;
+    Some(Vpn { zone, listen_port, address, mtu, peers })
 }
 
-fn port(context: &mut Context<'_>, item: &Item<raw::Vpn>, listen: &At<String>) -> u16 {
-    let parsed = super::parse_service(&listen.value, &ByName::new());
-    if let Ok([Protocol::Udp(first, last)]) = parsed.as_deref()
-        && first == last
-    {
-        return *first;
-    }
-    let found = Diagnostic::error(
-        "bad-listen",
-        "this is not a port to listen on",
-        "待ち受けるポートとして読めません",
-    );
-    context.error(
-        found.label(context.place(item.spot(listen)), "not one UDP port", "UDPポート1つではありません").help(
-            "write one UDP port, such as `udp/51820`",
-            "`udp/51820` のように、UDPのポートを1つ書いてください",
-        ),
-    );
-    0
+/// What no two peers may share.
+#[derive(Default)]
+struct Peers<'a> {
+    names: Seen,
+    keys: BTreeMap<&'a str, Place>,
+    addresses: Taken,
 }
 
-/// The gateway's address in the tunnel: in no zone but those of kind `vpn`.
-fn tunnel_address(
+fn peer<'a>(
     context: &mut Context<'_>,
     item: &Item<raw::Vpn>,
-    word: &At<String>,
-    names: &Names<'_>,
-) -> Option<IpNet> {
-    let spot = item.spot(word);
-    let usable = |net: &IpNet| {
-        networks::special(&net.trunc()).is_none() && !networks::is_reserved_in(&net.trunc(), net.addr())
-    };
-    let Some(net) = word.value.parse::<IpNet>().ok().filter(usable) else {
-        let found = Diagnostic::error(
-            "bad-address",
-            "this is not an address in a tunnel",
-            "トンネルのアドレスとして読めません",
-        );
-        context.error(found.label(context.place(spot), "this", "ここ").help(
-            "write it with its prefix length, such as `10.90.0.1/24`",
-            "`10.90.0.1/24` のように、長さを付けて書いてください",
-        ));
-        return None;
-    };
-    let others = names.zones.iter().filter(|zone| zone.kind != ZoneKind::Vpn);
-    let touches = |other: &IpNet| other.contains(&net.trunc()) || net.contains(other);
-    let external = |zone: &crate::model::Zone| {
-        zone.is_external() && zone.gateway.iter().any(|own| touches(&own.trunc()))
-    };
-    if let Some(zone) = others.clone().find(|zone| zone.networks.iter().any(touches) || external(zone)) {
-        let name = brief(&zone.name);
-        let found = Diagnostic::error(
-            "overlapping-networks",
-            format!("the tunnel's network `{}` overlaps the zone `{name}`", net.trunc()),
-            format!("トンネルのネットワーク `{}` が区画 `{name}` と重なっています", net.trunc()),
-        );
-        let found = found.label(context.place(spot), "overlaps", "重なっています").label(
-            zone.place,
-            "with this",
-            "重なる相手",
-        );
-        context.error(found.help(
-            "give the tunnel a network of its own",
-            "トンネルには別のネットワークを割り当ててください",
-        ));
-    }
-    Some(net)
-}
-
-fn peer(
-    context: &mut Context<'_>,
-    item: &Item<raw::Vpn>,
-    raw_peer: &RawPeer,
+    raw_peer: &'a RawPeer,
+    tunnel: &Tunnel,
     names: &Names<'_>,
     persons: &ByName<Person>,
-    seen: &mut Seen,
+    seen: &mut Peers<'a>,
 ) -> Option<VpnPeer> {
-    let raw::VpnPeer { name, person, public_key, reach, second_factor: factor, session } = raw_peer;
+    let RawPeer { name, person, public_key, address: _, reach, second_factor: factor, session } = raw_peer;
     let spot = item.spot(name);
     let place = context.place(spot);
     names::check(context, &name.value, spot);
-    let new = seen.first(context, &name.value, place);
+    let new = seen.names.first(context, &name.value, place);
+    key(context, item, public_key, &mut seen.keys);
+    let second_factor = factor.as_ref().map(|factor| second_factor(factor.value));
+    let person = self::person(context, &person.value, item.spot(person), persons);
+    let person = person.and_then(|key| persons.get(&key));
+    if let Some(person) = person {
+        fitness(context, item, raw_peer, person, second_factor);
+    }
+    let session_s = session.as_ref().and_then(|session| duration_s(context, item, session, SESSION_S_MAX));
+    let reach = endpoints::targets(context, item, reach, names);
+    let address = addresses::of_peer(context, item, raw_peer, tunnel, &mut seen.addresses);
+    let person = person.filter(|_| new)?;
+    Some(VpnPeer {
+        name: name.value.clone(),
+        person: person.id.clone(),
+        public_key: public_key.value.clone(),
+        address,
+        until: person.until.and_then(|day| context.end_of_day(day)),
+        reach,
+        second_factor,
+        session_s,
+        place,
+    })
+}
+
+/// A key names one peer: the tunnel knows a sender by nothing else.
+fn key<'a>(
+    context: &mut Context<'_>,
+    item: &Item<raw::Vpn>,
+    public_key: &'a At<String>,
+    keys: &mut BTreeMap<&'a str, Place>,
+) {
+    let place = context.place(item.spot(public_key));
     if !is_public_key(&public_key.value) {
         let found = Diagnostic::error(
             "bad-key",
             "this is not a WireGuard public key",
             "WireGuardの公開鍵ではありません",
         );
-        context.error(
-            found.label(context.place(item.spot(public_key)), "not a key", "鍵ではありません").help(
-                "paste the 44 characters that `wg pubkey` prints on the peer's device",
-                "利用者の端末で `wg pubkey` が表示する44文字を貼り付けてください",
-            ),
-        );
+        context.error(found.label(place, "not a key", "鍵ではありません").help(
+            "paste the 44 characters that `wg pubkey` prints on the peer's device",
+            "利用者の端末で `wg pubkey` が表示する44文字を貼り付けてください",
+        ));
+    } else if let Some(first) = keys.insert(&public_key.value, place) {
+        let words =
+            ("two VPN peers have one public key".to_owned(), "2人のVPN利用者の公開鍵が同じです".to_owned());
+        context.twice("duplicate-key", words, first, place);
     }
-    let person = self::person(context, &person.value, item.spot(person), persons);
-    let session_s = session.as_ref().and_then(|session| duration_s(context, item, session, SESSION_S_MAX));
-    let reach = endpoints::targets(context, item, reach, names);
-    let second_factor = factor.as_ref().map(|factor| second_factor(factor.value));
-    let made = |person| VpnPeer {
-        name: name.value.clone(),
-        person,
-        public_key: public_key.value.clone(),
-        reach,
-        second_factor,
-        session_s,
-        place,
-    };
-    person.filter(|_| new).map(made)
+}
+
+/// Whether the person can open the path at all.
+fn fitness(
+    context: &mut Context<'_>,
+    item: &Item<raw::Vpn>,
+    raw_peer: &RawPeer,
+    person: &Person,
+    needed: Option<SecondFactor>,
+) {
+    let (peer, id) = (brief(&raw_peer.name.value), brief(&person.id));
+    if needed.is_some() && person.second_factor != needed {
+        let place = raw_peer.second_factor.as_ref().map(|factor| context.place(item.spot(factor)));
+        let found = Diagnostic::error(
+            "peer-without-factor",
+            format!("the peer `{peer}` needs a second factor that `{id}` does not have"),
+            format!("VPN利用者 `{peer}` に必要な第二要素が `{id}` にありません"),
+        );
+        let found = found.label(place.unwrap_or(person.place), "needed here", "ここで必要とされています");
+        context.error(found.label(person.place, "the person", "この人").help(
+            "enrol the person's second factor and write it as `second_factor` there",
+            "本人の第二要素を登録し、その人の `second_factor` に書いてください",
+        ));
+    }
+    if let Some(day) = person.until.filter(|day| *day < context.today()) {
+        let found = Diagnostic::warning(
+            "peer-ended",
+            format!("the peer `{peer}` reaches nothing: the last day of `{id}` was {day}"),
+            format!("`{id}` の最終日 ({day}) を過ぎているため、VPN利用者 `{peer}` はどこにも届きません"),
+        );
+        let place = context.place(item.spot(&raw_peer.name));
+        context.warn(found.label(place, "this peer", "この利用者").help(
+            "remove the peer, or confirm the person anew and move the day",
+            "この利用者を消すか、本人を確認し直して日付を延ばしてください",
+        ));
+    }
 }
 
 /// Finds a person by key, else by the name shown if only one person has it.

@@ -10,7 +10,7 @@ use super::names::{self, Seen};
 use super::networks::{self, Claim};
 use super::wan;
 use crate::diagnostic::{Diagnostic, brief};
-use crate::model::{DhcpPool, Place, Zone, ZoneKind};
+use crate::model::{DhcpPool, Place, VPN_INTERFACE, Zone, ZoneKind};
 use crate::raw::{self, At, File, Item, Kind, Named, Spot, Words};
 use crate::time::parse_duration_s;
 
@@ -47,7 +47,7 @@ fn zone(context: &mut Context<'_>, named: &Named<raw::Zone>, place: Place, claim
     let networks = zone_networks(context, named, kind, claims);
     let gateway = match kind {
         ZoneKind::External => wan::addresses(context, item),
-        // Without an interface the gateway has no address there.
+        // Without an interface the gateway has no address there; that of a tunnel comes with the tunnel.
         ZoneKind::Vpn | ZoneKind::Vendor => Vec::new(),
         _ => gateway(context, item, &networks),
     };
@@ -189,7 +189,7 @@ fn interface(context: &mut Context<'_>, named: &Named<raw::Zone>, kind: ZoneKind
                 && text.bytes().all(|byte| {
                     byte.is_ascii_graphic() && !matches!(byte, b'/' | b'"' | b'*' | b'\\' | b':' | b',')
                 });
-            if !shape || matches!(text, "lo" | "." | "..") {
+            if !shape || matches!(text, "lo" | "." | ".." | VPN_INTERFACE) {
                 let shown = brief(text);
                 let found = Diagnostic::error(
                     "bad-interface",

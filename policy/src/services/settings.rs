@@ -3,6 +3,8 @@
 //! Core writes them, the roles read them again when they change; reader and writer share these types, and a key that one
 //! of the two does not know is an error.
 
+mod doors;
+
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
@@ -11,8 +13,16 @@ use serde::{Deserialize, Serialize};
 
 use super::ServicesError;
 use crate::guideline::observation::ListenerTransport;
-use crate::model::{Device, Endpoint, Evidence, MetricsAuth, MetricsDoor, Policy, Protocol, Zone, ZoneKind};
+use crate::model::{
+    Device, Endpoint, Evidence, MAINTENANCE_DOOR, MetricsAuth, MetricsDoor, Policy, Protocol, VPN_DOOR, Zone,
+    ZoneKind,
+};
 use crate::ruleset::{Mark, Ruleset};
+
+pub use doors::{
+    EdgeMaintenance, EdgePeer, EdgeSettings, EdgeVendor, EdgeVpn, FilesSettings, FilesVendor, edge_conf,
+    files_conf,
+};
 
 /// Longest settings file: core writes none that is longer, and a role need not read further.
 pub const SETTINGS_BYTES_MAX: usize = 64 << 20;
@@ -113,7 +123,8 @@ pub struct ConsolePort {
     pub first: u16,
     /// The last port.
     pub last: u16,
-    /// Whether an external zone or a closed network is let to it.
+    /// Whether an external zone or a closed network is let to it by a flow that is none of the gateway's own doors: those
+    /// are there to be reached, and let nobody in who is not named.
     pub from_outside: bool,
 }
 
@@ -210,7 +221,8 @@ fn ports(policy: &Policy) -> BTreeSet<ConsolePort> {
     };
     let inward = policy.flows.iter().filter(|flow| flow.to.contains(&Endpoint::Gateway));
     let named = inward.flat_map(|flow| {
-        let from_outside = flow.from.iter().any(comes_from_outside);
+        let is_door = [VPN_DOOR, MAINTENANCE_DOOR].contains(&flow.name.as_str());
+        let from_outside = !is_door && flow.from.iter().any(comes_from_outside);
         flow.services.iter().filter_map(move |service| port(service, from_outside))
     });
     // DHCP is let through by exchanges of its own, which are no flows (RFC 2131: a server is at 67, a client at 68).

@@ -110,7 +110,11 @@ fn untrusted_time_opens_nothing_that_ends() {
     let update = compiled.ledger.mark("emr-update").unwrap();
     assert_eq!(trusted.get(&update), Some(&Some(at("2026-11-20T22:00:00+09:00"))));
     assert!(untrusted.values().all(Option::is_none));
-    assert_eq!(trusted.len() - untrusted.len(), 2, "the scheduled flow and the one with an end");
+    assert_eq!(
+        trusted.len() - untrusted.len(),
+        3,
+        "the scheduled flow, the one with an end, and the VPN peer's"
+    );
 }
 
 fn assert_disjoint(ruleset: &Ruleset) {

@@ -114,6 +114,8 @@ impl Walk<'_> {
                 yes(true)
             }
             Statement::CounterFrom { fields, map } => yes(self.look(fields, map).is_some()),
+            // This walks packets of flows only: none belongs to a grant.
+            Statement::PacketIsGranted | Statement::ConnectionIsGranted | Statement::MarkFromPacket => None,
             Statement::SetMark(mark) => {
                 self.mark = *mark;
                 yes(true)
@@ -167,7 +169,10 @@ impl Walk<'_> {
             Field::OpenerSource4
             | Field::OpenerDestination4
             | Field::OpenerSource6
-            | Field::OpenerDestination6 => None,
+            | Field::OpenerDestination6
+            | Field::OpenerDestinationPort
+            | Field::ConnectionProtocol
+            | Field::PacketMark => None,
             Field::Mark => Some(Value::Mark(self.mark)),
         }
     }

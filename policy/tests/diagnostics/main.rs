@@ -15,9 +15,11 @@ use policy::raw::Sources;
 use policy::resolve::load;
 
 mod cases;
+mod doors;
 mod evidence;
 
 use cases::{Case, FLOWS, FORM, PEOPLE, PLACES};
+use doors::DOORS;
 use evidence::EVIDENCE;
 
 const BASE: &str = include_str!("base.toml");
@@ -28,7 +30,7 @@ fn now() -> jiff::Timestamp {
 }
 
 fn every_case() -> impl Iterator<Item = &'static Case> {
-    FORM.iter().chain(PLACES).chain(FLOWS).chain(PEOPLE).chain(EVIDENCE)
+    FORM.iter().chain(PLACES).chain(FLOWS).chain(PEOPLE).chain(EVIDENCE).chain(DOORS)
 }
 
 fn text(case: &Case) -> String {
@@ -151,9 +153,11 @@ fn every_code_in_the_source_has_a_case() {
 fn codes_in_source() -> BTreeSet<String> {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/src");
     let mut codes = BTreeSet::new();
-    for file in ["raw", "resolve"].iter().flat_map(|dir| std::fs::read_dir(format!("{root}/{dir}")).unwrap())
-    {
-        let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
+    let files = ["raw", "resolve", "resolve/vpn"].iter();
+    let files = files.flat_map(|dir| std::fs::read_dir(format!("{root}/{dir}")).unwrap());
+    let files = files.map(|file| file.unwrap().path());
+    for file in files.filter(|path| path.is_file()) {
+        let text = std::fs::read_to_string(file).unwrap();
         for mark in [
             "Diagnostic::error(",
             "Diagnostic::warning(",

@@ -70,6 +70,23 @@ fn a_repaired_difference_fades_until_somebody_looks() {
 }
 
 #[test]
+fn kernel_settings_are_changed_by_somebody_else() {
+    let wrong = || SettingsFact { wrong: ["x"].into_iter().collect(), ..SettingsFact::default() };
+    let found = with(KernelSettings { ledger: wrong(), ..KernelSettings::default() });
+    expect(&found, "access-log", State::Failed);
+    expect(&found, "anti-spoofing", State::Ok);
+    let found = with(KernelSettings { paths: wrong(), ..KernelSettings::default() });
+    expect(&found, "access-log", State::Ok);
+    expect(&found, "anti-spoofing", State::Failed);
+    let repaired = |seconds| SettingsFact { repaired_at: Some(ago(seconds)), ..SettingsFact::default() };
+    for (seconds, state) in [(60, State::Failed), (10 * 60, State::Warning), (4 * DAY, State::Ok)] {
+        let both = KernelSettings { ledger: repaired(seconds), paths: repaired(seconds) };
+        expect(&with(both.clone()), "access-log", state);
+        expect(&with(both), "anti-spoofing", state);
+    }
+}
+
+#[test]
 fn enforcement_is_not_settled() {
     let unsettled = Enforcement { standing: Standing::Unsettled, policy: None, applied_at: None };
     expect(&with(unsettled), "least-communication", State::Failed);
@@ -188,7 +205,10 @@ const CLOSED: &str =
 #[test]
 fn a_closed_network_is_passed_through() {
     let plain = CLINIC.replace("# ---- 機器台帳", &format!("{CLOSED}\n# ---- 機器台帳"));
-    expect(&with_policy(CLINIC), "no-site-transit", State::NotApplicable);
+    let (before, vpn) = CLINIC.split_once("# ---- VPN").unwrap();
+    let (_, after) = vpn.split_once("# ---- 保守事業者").unwrap();
+    expect(&with_policy(&format!("{before}# {after}")), "no-site-transit", State::NotApplicable);
+    expect(&with_policy(CLINIC), "no-site-transit", State::Ok);
     expect(&with_policy(&plain), "no-site-transit", State::Ok);
     let broken = flow("through", "zone:shikaku", "device:emr-maker", "https");
     let exception = "[[exception]]\ninvariant = \"closed-network-transit\"\nflow = \"through\"\nwho = \"x\"\nwhy = \"x\"\nuntil = 2026-11-20T09:00:00+09:00\n";
@@ -353,9 +373,8 @@ fn accounts_are_weak_or_over() {
     expect(&changed("ca = \"vendors/acme-emr.pem\"\n", ""), "rm-dedicated-account", State::Failed);
     let single = changed(
         "session = \"8h\"",
-        "session = \"8h\"\n[[vpn.peer]]\nname = \"second\"\nperson = \"ichiro\"\npublic_key = \"xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=\"\nreach = [\"device:ehr-server:https\"]\n",
+        "session = \"8h\"\n[[vpn.peer]]\nname = \"second\"\nperson = \"ichiro\"\npublic_key = \"HIgo9xNzJMWLKASShiTqIybxZ0U3wGLiUeJ1PKf8ykw=\"\nreach = [\"device:ehr-server:https\"]\n",
     );
-    expect(&single, "rm-dedicated-account", State::Failed);
     expect(&single, "offsite-access", State::Failed);
     expect(&single, "two-factor", State::Failed);
     let session = changed("session = \"8h\"\n", "");
@@ -403,7 +422,7 @@ fn the_log_is_broken_full_or_unread() {
         expect(&full, control, State::Failed);
     }
     expect(&with(Log { bytes: 4_000_000_000, ..log() }), "log-retention", State::Failed);
-    expect(&with(Log { bytes: 3_700_000_000, ..log() }), "log-retention", State::Warning);
+    expect(&with(Log { bytes: 3_450_000_000, ..log() }), "log-retention", State::Warning);
     // 400 MB in 100 days are more than 7 GB in five years.
     expect(&with(Log { bytes: 400_000_000, ..log() }), "log-retention", State::Warning);
     expect(&with(Log { dropped_at: Some(ago(HOUR)), ..log() }), "log-retention", State::Failed);

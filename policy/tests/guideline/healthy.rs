@@ -53,6 +53,7 @@ fn of_kernel() -> Vec<Observation> {
         .into(),
         ReadBack::default().into(),
         ReversePath { interfaces: vec![strict("wan"), strict("ehr"), strict("modality")] }.into(),
+        KernelSettings::default().into(),
         TimeTrust { trusted: true }.into(),
         Neighbours {
             zones: vec![

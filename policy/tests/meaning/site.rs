@@ -65,6 +65,7 @@ pub(crate) fn clinic(flows: Vec<Flow>) -> Policy {
         exceptions: Vec::new(),
         vpn: None,
         vendors: BTreeMap::new(),
+        maintenance: None,
         evidence: Evidence::default(),
         metrics: None,
     }

@@ -101,7 +101,12 @@ impl Site {
         let installed = PathBuf::from(unit.exec.first().unwrap());
         let built = self.programs.join(installed.file_name().unwrap());
         let places = [
+            ("SEKISHO_DOORS", "sekisho/doors.sock"),
+            ("SEKISHO_DROP", "sekisho-files/drop"),
+            ("SEKISHO_EDGE", "sekisho-edge/edge.sock"),
             ("SEKISHO_FEED", "sekisho/feed.sock"),
+            ("SEKISHO_FILES", "sekisho-files/files.sock"),
+            ("SEKISHO_INSPECT", "sekisho-inspect/inspect.sock"),
             ("SEKISHO_MEASURE", "sekisho/measure.sock"),
             ("SEKISHO_SERVICES", "sekisho/services"),
             ("SEKISHO_WATCH", "sekisho-watch/watch.sock"),
@@ -133,7 +138,7 @@ impl Site {
         let mut command = Command::new(self.programs.join("sekisho"));
         let root = RoleRunner::runtime_root(&self.lab);
         command.args(["--lang", "en", "--socket"]).arg(self.runtime().join("core.sock"));
-        for role in ["watch", "record", "console"] {
+        for role in ["watch", "record", "console", "edge"] {
             let socket = root.join(format!("sekisho-{role}/{role}.sock"));
             command.arg(format!("--{role}-socket")).arg(socket);
         }

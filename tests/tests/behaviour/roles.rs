@@ -39,6 +39,10 @@ fn every_serving_role_is_what_the_document_says() {
     watch.wait_ready(READY_LIMIT).unwrap();
     let mut console = site.runner("sekisho-console").start().unwrap();
     console.wait_ready(READY_LIMIT).unwrap();
+    let mut edge = site.runner("sekisho-edge").start().unwrap();
+    edge.wait_ready(READY_LIMIT).unwrap();
+    let mut files = site.runner("sekisho-files").start().unwrap();
+    files.wait_ready(READY_LIMIT).unwrap();
     site.start_core();
     site.apply(&policy(&[flow("staff-web", "zone:staff", "zone:wan", "https")]));
     let (names, leases, time) = (start_names(&site), start_leases(&site), start_time(&site));
@@ -47,6 +51,8 @@ fn every_serving_role_is_what_the_document_says() {
     let running = [
         ("console", &console),
         ("core", site.role("sekisho-core")),
+        ("edge", &edge),
+        ("files", &files),
         ("leases", &leases),
         ("names", &names),
         ("record", site.role("sekisho-record")),

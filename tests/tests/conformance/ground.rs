@@ -9,7 +9,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::process::Stdio;
 use std::time::Duration;
 
-use lab::{Capture, Direction, Host, Injector, Lab, LabBuilder, Spec};
+use ipnet::IpNet;
+use lab::{Capture, Direction, Host, HostSpec, Injector, Lab, LabBuilder, Spec, ZoneSpec};
 use policy::model::{Policy, ZoneId};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -78,7 +79,7 @@ struct Mouth {
 impl Ground {
     pub(crate) fn new(policy: &Policy, pools: &Pools) -> Self {
         pin();
-        let lab = LabBuilder::new(Spec::clinic())
+        let lab = LabBuilder::new(clinic(policy))
             .forwarding(true)
             .build()
             .unwrap_or_else(|error| panic!("{error}"));
@@ -272,6 +273,29 @@ pub(crate) fn nft(host: &Host, text: &str) {
     writeln!(child.stdin.take().unwrap(), "{text}").unwrap();
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// The clinic's lab, and one peer of the VPN: what is behind the tunnel's interface is a machine on a wire here.
+fn clinic(policy: &Policy) -> Spec {
+    let Some(vpn) = &policy.vpn else { return Spec::clinic() };
+    let zone = policy.zone(vpn.zone);
+    let (mut own4, mut own6) = (None, None);
+    for own in &zone.gateway {
+        match own {
+            IpNet::V4(own) => own4 = Some(*own),
+            IpNet::V6(own) => own6 = Some(*own),
+        }
+    }
+    let (mut peer4, mut peer6) = (None, None);
+    for address in vpn.peers.first().iter().flat_map(|peer| &peer.address) {
+        match address {
+            IpAddr::V4(address) => peer4 = Some(*address),
+            IpAddr::V6(address) => peer6 = Some(*address),
+        }
+    }
+    let interface = zone.interface.as_deref().expect("the tunnel's interface");
+    let wire = ZoneSpec::new(&zone.name, interface, own4, own6);
+    Spec::clinic().zone(wire.host(HostSpec::new("peer", peer4, peer6)))
 }
 
 /// Binds this thread, and those it will start, to one processor.

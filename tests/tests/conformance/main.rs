@@ -11,6 +11,8 @@ mod foreign;
 #[cfg(test)]
 mod generated;
 #[cfg(test)]
+mod grants;
+#[cfg(test)]
 mod ground;
 #[cfg(test)]
 mod kernel;

@@ -97,6 +97,8 @@ fn addresses(policy: &Policy, id: ZoneId, zone: &Zone) -> Vec<IpAddr> {
     let devices =
         policy.devices.iter().filter(|device| device.zone == id).flat_map(|device| device.addresses.clone());
     let mut all: Vec<IpAddr> = devices.collect();
+    let peers = policy.vpn.iter().filter(|vpn| vpn.zone == id).flat_map(|vpn| &vpn.peers);
+    all.extend(peers.flat_map(|peer| &peer.address));
     all.extend(zone.networks.iter().flat_map(of_network));
     if zone.is_external() {
         all.extend(OUTSIDE.iter().map(|text| text.parse::<IpAddr>().unwrap()));

@@ -137,8 +137,20 @@ pub(crate) const MEASURED: &[Case] = &[
     Case {
         what: "a program that listens, and loose reverse paths",
         breaks: hands::careless_box,
-        shows: &[("inbound-exposure", "warning"), ("anti-spoofing", "warning")],
-        exports: &[],
+        shows: &[("inbound-exposure", "warning"), ("anti-spoofing", "failed")],
+        exports: &["sekisho_drift_repairs_total 1"],
+    },
+    Case {
+        what: "the kernel's notices of connections switched off",
+        breaks: hands::blind_ledger,
+        shows: &[("access-log", "failed")],
+        exports: &["sekisho_drift_repairs_total 2"],
+    },
+    Case {
+        what: "forwarding switched off",
+        breaks: hands::no_forwarding,
+        shows: &[("anti-spoofing", "failed")],
+        exports: &["sekisho_drift_repairs_total 3"],
     },
     Case {
         what: "a table of rules by somebody else",
@@ -166,7 +178,7 @@ pub(crate) const MEASURED: &[Case] = &[
             ("mgmt-interface", "failed"),
             ("rm-login-restriction", "failed"),
         ],
-        exports: &["sekisho_drift_repairs_total 1"],
+        exports: &["sekisho_drift_repairs_total 4"],
     },
 ];
 

@@ -11,10 +11,11 @@ use std::{
 
 use gateway::{
     client,
-    wire::{Answer, Ask, Measured},
+    wire::{Answer, Ask, Measured, record::RecordAsk},
 };
+use jiff::Timestamp;
 use lab::{Host, Role, RoleRunner, Unit};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
     daemon::{Said, Site, unit_file},
@@ -73,8 +74,9 @@ impl Clinic {
             host.output("ip", &["link", "set", host.leg().interface(), "address", mac]).unwrap();
         }
         // First, so that their users exist when core looks them up, as on an installed box.
-        site.start_role("sekisho-console");
-        site.start_role("sekisho-watch");
+        for unit in ["sekisho-console", "sekisho-watch", "sekisho-edge", "sekisho-files"] {
+            site.start_role(unit);
+        }
         site.start_core();
         let provider = provider(&site);
         site.apply(&policies::good());
@@ -115,6 +117,15 @@ impl Clinic {
     /// A named person looks through the log and what was seen.
     pub(crate) fn review(&self) {
         self.site.run(&["audit", "review", "--person", PERSON]).succeeded();
+    }
+
+    /// Has the log take an entry of this length and a little more; gives what it answers.
+    pub(crate) fn append(&self, bytes: usize) -> Answer {
+        let socket = RoleRunner::runtime_root(self.site.lab()).join("sekisho-record/record.sock");
+        let deed = json!({ "deed": "restore-check", "sha256": "0".repeat(bytes) });
+        let event = json!({ "kind": "done", "by": rustix::process::geteuid().as_raw(), "deed": deed });
+        let event = serde_json::from_value(event).unwrap();
+        client::ask(&socket, Ask::Record(RecordAsk::Append { at: Timestamp::now(), event })).unwrap()
     }
 
     /// Reads the metrics as the reader of the clinic does.

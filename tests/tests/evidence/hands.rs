@@ -4,9 +4,11 @@ use std::{
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, TcpListener, TcpStream, UdpSocket},
     path::Path,
     process::Command,
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
+use gateway::wire::{Answer, FaultKind};
 use jiff::{Timestamp, ToSpan};
 use lab::Host;
 use serde_json::Value;
@@ -43,6 +45,12 @@ const DIFFERS: i32 = 6;
 const TOO_MANY_ROWS: u32 = 190_000;
 /// Connections that the kernel may hold at once are fewer: they are ended after so many.
 const ROWS_AT_ONCE: u32 = 10_000;
+/// How long the record role may take to read its settings again.
+const ROOM_LIMIT: Duration = Duration::from_secs(30);
+/// Lengths of what the log is filled with: the first nearly as long as an entry can be.
+const FILLERS_BYTES: [usize; 3] = [50_000, 1_000, 1];
+/// How long filling the smallest log may take, in a debug build on a loaded machine.
+const FILL_LIMIT: Duration = Duration::from_secs(300);
 
 pub(crate) fn careless_accounts(clinic: &mut Clinic) -> Mend {
     apply(clinic, &policies::careless_accounts())
@@ -169,8 +177,9 @@ pub(crate) fn careless_box(clinic: &mut Clinic) -> Mend {
     gateway.namespace().set_sysctl("ipv4/conf/all/rp_filter", "2").unwrap();
     Box::new(move |clinic| {
         drop(program);
-        // As the control's next step says.
-        clinic.site.apply(&policies::good());
+        // Core has put the filter back; that it had to is shown until somebody has looked.
+        assert_eq!(clinic.site.lab().gateway().namespace().sysctl("ipv4/conf/all/rp_filter").unwrap(), "1");
+        clinic.review();
     })
 }
 
@@ -222,6 +231,63 @@ pub(crate) fn little_room(clinic: &mut Clinic) -> Mend {
     }
     Box::new(|clinic| {
         clinic.site.apply(&policies::good());
+        clinic.review();
+    })
+}
+
+/// The log gets the least room that a policy can give it, and entries until it takes no more of their kind.
+pub(crate) fn full_log(clinic: &mut Clinic) -> Mend {
+    clinic.site.apply(&policies::little_room());
+    fill_log(clinic);
+    // Only the room changes: an apply that a full log takes down.
+    Box::new(|clinic| {
+        clinic.site.apply(&policies::good());
+        let begun = Instant::now();
+        while !is_taken(&clinic.append(1)) {
+            assert!(begun.elapsed() < ROOM_LIMIT, "the log takes nothing although it has room");
+            thread::sleep(Duration::from_millis(100));
+        }
+    })
+}
+
+/// Appends entries until the log refuses one for want of room: long ones first, then such as fit where those did not.
+fn fill_log(clinic: &Clinic) {
+    let begun = Instant::now();
+    for bytes in FILLERS_BYTES {
+        while is_taken(&clinic.append(bytes)) {
+            assert!(begun.elapsed() < FILL_LIMIT, "the log takes entries without end");
+        }
+    }
+}
+
+fn is_taken(answer: &Answer) -> bool {
+    match answer {
+        Answer::Record(_) => true,
+        Answer::Failed(fault) if fault.kind == FaultKind::Busy => true,
+        Answer::Failed(fault) if fault.message.contains("`log_budget`") => false,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Somebody switches the kernel's notices of connections off: the ledger, whole as it is, hears nothing more.
+pub(crate) fn blind_ledger(clinic: &mut Clinic) -> Mend {
+    change_setting(clinic, "netfilter/nf_conntrack_events", "0", "1")
+}
+
+/// Somebody switches forwarding off, and nothing that is allowed passes.
+pub(crate) fn no_forwarding(clinic: &mut Clinic) -> Mend {
+    change_setting(clinic, "ipv6/conf/all/forwarding", "0", "1")
+}
+
+/// Changes a setting of the kernel, which core puts back by itself; that it had to is shown until somebody has looked.
+fn change_setting(clinic: &Clinic, name: &str, wrong: &str, right: &'static str) -> Mend {
+    let gateway = clinic.site.lab().gateway().namespace();
+    gateway.set_sysctl(name, wrong).unwrap();
+    let name = name.to_owned();
+    Box::new(move |clinic| {
+        assert_eq!(clinic.site.lab().gateway().namespace().sysctl(&name).unwrap(), right, "{name}");
+        let said = clinic.site.run(&["audit", "list", "--kind", "settings-changed"]).succeeded();
+        assert!(said.out.contains(&name.replace('/', ".")), "{said:?}");
         clinic.review();
     })
 }

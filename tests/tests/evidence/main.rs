@@ -11,9 +11,13 @@ mod daemon;
 #[cfg(test)]
 mod dying;
 #[cfg(test)]
+mod full_log;
+#[cfg(test)]
 mod hands;
 #[cfg(test)]
 mod policies;
+#[cfg(test)]
+mod readers;
 #[cfg(test)]
 mod red_green;
 #[cfg(test)]

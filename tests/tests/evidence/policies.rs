@@ -36,6 +36,7 @@ fn with(changes: &[(&str, &str)]) -> String {
 pub(crate) fn careless_accounts() -> String {
     let vague = with(&[
         ("contract_until = 2030-03-31", "contract_until = 2026-03-31"),
+        ("ca = \"vendors/acme-emr.pem\"\n", ""),
         ("responsibility = \"サーバの更新は acme-emr が行う\"", ""),
     ]);
     format!(
@@ -57,7 +58,7 @@ until = 2026-06-30
 [[vpn.peer]]
 name = \"dr-sakura-tablet\"
 person = \"佐倉 花子\"
-public_key = \"xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=\"
+public_key = \"HIgo9xNzJMWLKASShiTqIybxZ0U3wGLiUeJ1PKf8ykw=\"
 reach = [\"device:ehr-server:https\"]
 "
     )
@@ -122,9 +123,12 @@ pub(crate) fn by_token() -> String {
     with(&[("auth = \"mutual-tls\"", "auth = \"token\"")])
 }
 
-/// The ledger of connections may take the least room there is.
+/// The ledger of connections and the log may take the least room there is.
 pub(crate) fn little_room() -> String {
-    with(&[("flows_budget = \"1 GB\"", "flows_budget = \"16 MB\"")])
+    with(&[
+        ("flows_budget = \"1 GB\"", "flows_budget = \"16 MB\""),
+        ("log_budget = \"4 GB\"", "log_budget = \"64 MB\""),
+    ])
 }
 
 fn push(text: &mut String, name: &str, from: &str, to: &str, service: &str) {

@@ -222,8 +222,10 @@ struct Owner(Child, String);
 
 impl Owner {
     fn start() -> Self {
-        let mut up = Command::new(env!("CARGO_BIN_EXE_lab"));
-        up.args(["up", "--no-servers"]).env("LC_ALL", "C").stdin(Stdio::null()).stdout(Stdio::piped());
+        // A shell starts what runs in its background deaf to SIGINT, and that is inherited: tests may run there.
+        let mut up = Command::new("env");
+        up.args(["--default-signal=INT", env!("CARGO_BIN_EXE_lab"), "up", "--no-servers"]);
+        up.env("LC_ALL", "C").stdin(Stdio::null()).stdout(Stdio::piped());
         let mut child = up.process_group(0).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
         let line = lines.find(|line| line.starts_with("The clinic")).expect("`lab up` says that it is up");

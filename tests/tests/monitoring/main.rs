@@ -1,6 +1,6 @@
 //! The shipped monitoring against a real gateway: Debian's Prometheus and Alertmanager in the management zone read the
-//! console over mutual TLS, every query of the dashboards is answered, and every alert but those named as unproved is
-//! fired by a fault that was really provoked and resolves when it is mended. Needs root.
+//! console over mutual TLS, every query of the dashboards is answered, and every alert is fired by
+//! a fault that was really provoked and resolves when it is mended. Needs root.
 #[cfg(test)]
 mod alerts;
 #[cfg(test)]

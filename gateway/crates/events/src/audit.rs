@@ -72,6 +72,7 @@ pub const fn is_logged(event: &Event) -> bool {
         | Event::Closed { .. }
         | Event::CloseFailed { .. }
         | Event::Drift { .. }
+        | Event::SettingsChanged { .. }
         | Event::ForeignTables { .. }
         | Event::WindowsChanged { .. }
         | Event::TimeTrusted { .. }
@@ -92,6 +93,8 @@ pub const fn is_logged(event: &Event) -> bool {
         | Event::Done { .. }
         | Event::Vpn { .. }
         | Event::Session { .. }
+        | Event::Person { .. }
+        | Event::Engineer { .. }
         | Event::File { .. } => true,
     }
 }
@@ -155,6 +158,7 @@ mod tests {
             added: ["a"].into_iter().collect(),
             removed: Names::default(),
             narrowed: Names::default(),
+            same_rules: false,
         });
         let bytes = entry.encode().unwrap();
         let text = String::from_utf8(bytes.clone()).unwrap();
@@ -186,6 +190,7 @@ mod tests {
                 added: many.clone(),
                 removed: many.clone(),
                 narrowed: many,
+                same_rules: true,
             };
             assert!(entry(event).encode().is_ok());
         }

@@ -4,7 +4,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::words::{
-    Class, Deed, Failure, Feed, FileChange, Origin, Role, ScrapeRefusal, SessionChange, Suspicion, VpnChange,
+    Class, Deed, EngineerChange, Failure, Feed, FileChange, Origin, PersonChange, Role, ScrapeRefusal,
+    SessionChange, Suspicion, VpnChange,
 };
 
 /// Longest text kept of anything that somebody else wrote, in characters.
@@ -84,6 +85,9 @@ pub enum Event {
         removed: Names,
         /// Flows that no longer allow all they allowed.
         narrowed: Names,
+        /// The rule set is the one in force: only what surrounds it changes, as the room that the log has.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        same_rules: bool,
     },
     /// A policy is in force, read back equal.
     Applied {
@@ -91,6 +95,9 @@ pub enum Event {
         by: u32,
         /// Identity of the rule set.
         policy: String,
+        /// The rule set was in force already.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        same_rules: bool,
     },
     /// An apply failed.
     ApplyFailed {
@@ -129,6 +136,11 @@ pub enum Event {
         differences: usize,
         /// The first.
         first: String,
+    },
+    /// Somebody else changed settings of the kernel that the rules or the ledger rely on; they were put back.
+    SettingsChanged {
+        /// Which, with what they were changed to.
+        settings: Names,
     },
     /// Tables of somebody else stand in the kernel; the list is empty when they are gone.
     ForeignTables {
@@ -286,10 +298,38 @@ pub enum Event {
         /// What.
         change: SessionChange,
     },
+    /// Something about a person's second factor.
+    Person {
+        /// The person, as the policy names it.
+        person: String,
+        /// Who did it, with a code of that person's own; `None` for root, the person alone, or the limit of wrong codes.
+        by: Option<String>,
+        /// What.
+        change: PersonChange,
+    },
+    /// Something about an engineer of a vendor.
+    Engineer {
+        /// The vendor.
+        vendor: String,
+        /// The engineer's name.
+        engineer: String,
+        /// The key that it is about, as hex.
+        key: String,
+        /// What.
+        change: EngineerChange,
+    },
     /// Something about a file that crosses.
     File {
         /// The transfer.
         transfer: String,
+        /// The session in which it came.
+        session: String,
+        /// The vendor.
+        vendor: String,
+        /// The file's name, as the sender gave it.
+        name: String,
+        /// SHA-256 that the sender announced.
+        sha256: String,
         /// What.
         change: FileChange,
     },
@@ -310,6 +350,7 @@ impl Event {
             | Event::Closed { .. }
             | Event::CloseFailed { .. }
             | Event::Drift { .. }
+            | Event::SettingsChanged { .. }
             | Event::ForeignTables { .. }
             | Event::WindowsChanged { .. }
             | Event::TimeTrusted { .. }
@@ -329,8 +370,26 @@ impl Event {
             Event::ControlChanged { .. } | Event::Scraped {} | Event::ScrapeRefused { .. } => {
                 Origin::Role(Role::Console)
             }
-            Event::Done { .. } => Origin::Admin,
-            Event::Vpn { .. } | Event::Session { .. } | Event::File { .. } => Origin::Doors,
+            Event::Done { deed, .. } => deed.origin(),
+            Event::Person { .. }
+            | Event::Engineer { .. }
+            | Event::Vpn { change: VpnChange::Revoked, .. }
+            | Event::Session {
+                change:
+                    SessionChange::Requested { .. }
+                    | SessionChange::Approved { .. }
+                    | SessionChange::Denied { .. }
+                    | SessionChange::Opening { .. }
+                    | SessionChange::Opened { .. }
+                    | SessionChange::Closed { .. },
+                ..
+            } => Origin::Role(Role::Core),
+            Event::Vpn { change: VpnChange::Connected | VpnChange::Silent, .. }
+            | Event::Session {
+                change: SessionChange::ConnectionOpened { .. } | SessionChange::ConnectionClosed { .. },
+                ..
+            } => Origin::Role(Role::Edge),
+            Event::File { .. } => Origin::Role(Role::Files),
         }
     }
 
@@ -338,15 +397,25 @@ impl Event {
     #[must_use]
     pub const fn class(&self) -> Class {
         match self {
-            Event::ApplyRequested { .. } | Event::Applied { .. } | Event::TimeTrusted { .. } => Class::Gate,
-            Event::Session { change: SessionChange::Approved | SessionChange::Opened, .. }
-            | Event::File { change: FileChange::Released, .. }
-            | Event::Vpn { change: VpnChange::Connected, .. } => Class::Gate,
+            // What raises the log's budget must not be refused for want of room in the log; it opens nothing.
+            Event::ApplyRequested { same_rules: true, .. } | Event::Applied { same_rules: true, .. } => {
+                Class::Critical
+            }
+            Event::ApplyRequested { same_rules: false, .. }
+            | Event::Applied { same_rules: false, .. }
+            | Event::TimeTrusted { .. } => Class::Gate,
+            Event::Done { deed, .. } => deed.class(),
+            Event::Session { change, .. } => change.class(),
+            Event::Person { change, .. } => change.class(),
+            Event::Engineer { change, .. } => change.class(),
+            Event::File { change, .. } => change.class(),
+            Event::Vpn { change, .. } => change.class(),
             Event::ApplyFailed { .. }
             | Event::Restored { .. }
             | Event::Closed { .. }
             | Event::CloseFailed { .. }
             | Event::Drift { .. }
+            | Event::SettingsChanged { .. }
             | Event::EventsLost { .. }
             | Event::FeedLost { .. }
             | Event::LogFull { .. }
@@ -369,14 +438,58 @@ impl Event {
             | Event::LogVerified { fault: None, .. }
             | Event::ControlChanged { .. }
             | Event::Scraped {}
-            | Event::ScrapeRefused { .. }
-            | Event::Done { .. }
-            | Event::Vpn { change: VpnChange::Silent | VpnChange::Revoked, .. }
-            | Event::Session {
-                change: SessionChange::Requested | SessionChange::Denied | SessionChange::Closed,
-                ..
-            }
-            | Event::File { change: FileChange::Held | FileChange::Refused, .. } => Class::Ordinary,
+            | Event::ScrapeRefused { .. } => Class::Ordinary,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn applied(same_rules: bool) -> [Event; 2] {
+        let (file, policy) = (String::new(), String::new());
+        let (added, removed, narrowed) = (Names::default(), Names::default(), Names::default());
+        let requested = Event::ApplyRequested {
+            by: 0,
+            file,
+            policy: policy.clone(),
+            added,
+            removed,
+            narrowed,
+            same_rules,
+        };
+        [requested, Event::Applied { by: 0, policy, same_rules }]
+    }
+
+    #[test]
+    fn only_an_apply_that_changes_no_rule_takes_the_reserve() {
+        assert!(applied(true).iter().all(|event| event.class() == Class::Critical));
+        assert!(applied(false).iter().all(|event| event.class() == Class::Gate));
+    }
+
+    #[test]
+    fn an_entry_from_before_the_flag_reads_as_one_that_changes_rules() {
+        let [_, old] = applied(false);
+        let text = serde_json::to_string(&old).unwrap();
+        assert!(!text.contains("same_rules"), "{text}");
+        assert_eq!(serde_json::from_str::<Event>(&text).unwrap(), old);
+    }
+
+    #[test]
+    fn who_gives_keys_away_says_so_and_what_opens_is_recorded_first() {
+        let done = |deed| Event::Done { by: 1000, deed };
+        let added = done(Deed::ReaderAdded { reader: "a".to_owned(), sha256: "00".to_owned() });
+        let removed = done(Deed::ReaderRemoved { reader: "a".to_owned() });
+        let token = done(Deed::TokenMade {});
+        for event in [&added, &removed, &token] {
+            assert_eq!(event.origin(), Origin::Role(Role::Console));
+        }
+        assert_eq!(
+            (added.class(), token.class(), removed.class()),
+            (Class::Gate, Class::Gate, Class::Critical)
+        );
+        let said = done(Deed::LogExport { entries: 1 });
+        assert_eq!((said.origin(), said.class()), (Origin::Admin, Class::Ordinary));
     }
 }

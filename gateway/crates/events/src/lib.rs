@@ -13,4 +13,7 @@ pub mod words;
 pub use audit::Entry;
 pub use event::{Event, Names};
 pub use metrics::{Family, Sample, Tally};
-pub use words::{Class, Deed, Failure, Feed, Origin, Role, ScrapeRefusal, Suspicion};
+pub use words::{
+    Class, Deed, EngineerChange, Failure, Feed, FileChange, Origin, PersonChange, Role, ScrapeRefusal,
+    SessionChange, Suspicion,
+};

@@ -97,7 +97,7 @@ pub fn measures(event: &Event) -> Vec<Measure> {
             };
             Measure::one(Family::Applies, &[word])
         }
-        Event::Drift { .. } => Measure::one(Family::Drifts, &[]),
+        Event::Drift { .. } | Event::SettingsChanged { .. } => Measure::one(Family::Drifts, &[]),
         Event::ClockJumped { seconds } => {
             Measure::one(Family::ClockJumps, &[if *seconds < 0 { "back" } else { "forward" }])
         }
@@ -134,6 +134,8 @@ pub fn measures(event: &Event) -> Vec<Measure> {
         | Event::Done { .. }
         | Event::Vpn { .. }
         | Event::Session { .. }
+        | Event::Person { .. }
+        | Event::Engineer { .. }
         | Event::File { .. } => Vec::new(),
     }
 }

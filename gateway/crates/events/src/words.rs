@@ -2,6 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+mod doors;
+
+pub use doors::{EngineerChange, FileChange, PersonChange, SessionChange, VpnChange};
+
 /// Processes that the gateway is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -14,11 +18,25 @@ pub enum Role {
     Record,
     /// Assesses controls and serves metrics.
     Console,
+    /// Speaks with those outside: the VPN's data path, the vendors' transports.
+    Edge,
+    /// Holds files that cross, until they are inspected and delivered or refused.
+    Files,
 }
 
 impl Role {
     /// Every role that serves.
-    pub const ALL: [Role; 4] = [Role::Core, Role::Watch, Role::Record, Role::Console];
+    pub const ALL: [Role; 6] =
+        [Role::Core, Role::Watch, Role::Record, Role::Console, Role::Edge, Role::Files];
+
+    /// Whether it serves whatever the policy says; the others are there only where a door is open.
+    #[must_use]
+    pub const fn is_always_there(self) -> bool {
+        match self {
+            Role::Core | Role::Watch | Role::Record | Role::Console => true,
+            Role::Edge | Role::Files => false,
+        }
+    }
 
     /// The word for labels and units.
     #[must_use]
@@ -28,6 +46,8 @@ impl Role {
             Role::Watch => "watch",
             Role::Record => "record",
             Role::Console => "console",
+            Role::Edge => "edge",
+            Role::Files => "files",
         }
     }
 }
@@ -42,8 +62,6 @@ pub enum Origin {
     AnyRole,
     /// A person with the right to administer, by the command line.
     Admin,
-    /// The roles of the doors, which come later.
-    Doors,
 }
 
 /// How much an entry matters when room runs out.
@@ -121,7 +139,7 @@ impl Suspicion {
     }
 }
 
-/// What somebody with the right did outside the daemon.
+/// What somebody with the right did that no decision of core tells.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "deed", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Deed {
@@ -167,9 +185,54 @@ pub enum Deed {
         /// The policy it speaks of.
         policy: String,
     },
+    /// A reader of the metrics gets a certificate; what one of the same name had ends.
+    ReaderAdded {
+        /// Its name.
+        reader: String,
+        /// SHA-256 of its certificate, in hex.
+        sha256: String,
+    },
+    /// A reader of the metrics may not read any more.
+    ReaderRemoved {
+        /// Its name.
+        reader: String,
+    },
+    /// A token for reading the metrics was made; the former one ends.
+    TokenMade {},
 }
 
 impl Deed {
+    /// Who may say that it was done: the console gives keys away, and says who asked; the rest is said by the person.
+    #[must_use]
+    pub const fn origin(&self) -> Origin {
+        match self {
+            Deed::ReaderAdded { .. } | Deed::ReaderRemoved { .. } | Deed::TokenMade {} => {
+                Origin::Role(Role::Console)
+            }
+            Deed::Backup { .. }
+            | Deed::RestoreCheck { .. }
+            | Deed::Restore { .. }
+            | Deed::LogReview { .. }
+            | Deed::LogExport { .. }
+            | Deed::Report { .. } => Origin::Admin,
+        }
+    }
+
+    /// How much its entry matters when room runs out.
+    #[must_use]
+    pub const fn class(&self) -> Class {
+        match self {
+            Deed::ReaderAdded { .. } | Deed::TokenMade {} => Class::Gate,
+            Deed::ReaderRemoved { .. } => Class::Critical,
+            Deed::Backup { .. }
+            | Deed::RestoreCheck { .. }
+            | Deed::Restore { .. }
+            | Deed::LogReview { .. }
+            | Deed::LogExport { .. }
+            | Deed::Report { .. } => Class::Ordinary,
+        }
+    }
+
     /// The word for labels.
     #[must_use]
     pub const fn word(&self) -> &'static str {
@@ -180,6 +243,9 @@ impl Deed {
             Deed::LogReview { .. } => "log_review",
             Deed::LogExport { .. } => "log_export",
             Deed::Report { .. } => "report",
+            Deed::ReaderAdded { .. } => "reader_added",
+            Deed::ReaderRemoved { .. } => "reader_removed",
+            Deed::TokenMade {} => "token_made",
         }
     }
 }
@@ -209,44 +275,4 @@ impl ScrapeRefusal {
             ScrapeRefusal::Busy => "busy",
         }
     }
-}
-
-/// What happens to a VPN peer; the edge role that will say so comes with the doors.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum VpnChange {
-    /// Its first handshake after a pause.
-    Connected,
-    /// No handshake any more.
-    Silent,
-    /// It may no longer come in.
-    Revoked,
-}
-
-/// What happens to a maintenance session, from request to end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum SessionChange {
-    /// A vendor asks.
-    Requested,
-    /// The clinic approved.
-    Approved,
-    /// The clinic refused.
-    Denied,
-    /// The path is open.
-    Opened,
-    /// The path is closed.
-    Closed,
-}
-
-/// What happens to a file that crosses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum FileChange {
-    /// It is held.
-    Held,
-    /// It was let through.
-    Released,
-    /// It was refused.
-    Refused,
 }

@@ -9,7 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use policy::ruleset::{Chain, DataType, Key, LIVE, Ruleset, Set, Statement};
+use policy::ruleset::{Chain, DataType, Key, Ruleset, Set, Statement};
 
 /// The most elements that are deleted from a range set in place: one deletion among 10,000 takes some 70 ms.
 pub const DELETIONS_IN_PLACE_MAX: usize = 8;
@@ -133,10 +133,11 @@ pub fn stages(have: &Ruleset, want: &Ruleset) -> Option<Stages> {
     Some(Stages { prepared, switched, rebuilt })
 }
 
-/// The rule set with copies of all its sets but the live one, and its rules using the copies: what a load over something
+/// The rule set with copies of all its sets but those managed at run time, and its rules using the copies: what a load over something
 /// unknown goes through.
 pub(crate) fn staged_whole(want: &Ruleset) -> Ruleset {
-    let names: BTreeSet<String> = want.sets.keys().filter(|name| *name != LIVE).cloned().collect();
+    let names: BTreeSet<String> =
+        want.sets.iter().filter(|(_, set)| !set.timeout).map(|(name, _)| name.clone()).collect();
     let mut staged = renamed(want, &names);
     staged.sets.extend(copies(want, &names));
     staged
@@ -225,7 +226,10 @@ macro_rules! set_used {
                 | Statement::DestinationIsLocalHere { .. }
                 | Statement::Limit { .. }
                 | Statement::Counter(_)
+                | Statement::PacketIsGranted
+                | Statement::ConnectionIsGranted
                 | Statement::SetMark(_)
+                | Statement::MarkFromPacket
                 | Statement::Log { .. }
                 | Statement::ClampMss
                 | Statement::Masquerade

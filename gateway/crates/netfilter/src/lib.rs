@@ -21,6 +21,7 @@ pub mod delta;
 pub mod dump;
 mod error;
 pub mod expr;
+pub mod grants;
 mod kernel;
 mod live;
 pub mod lower;
@@ -36,7 +37,8 @@ pub use apply::{Applied, ApplyError, Netfilter, RefusedFlow};
 pub use batch::{BATCH_MAX_BYTES, BATCH_MAX_MESSAGES, Batch, BatchError, Mode, Origin};
 pub use error::{NetlinkError, Refusal};
 pub use expr::Expr;
-pub use live::{LIFE_MAX, LiveSet, RETIME_MIN};
+pub use grants::{Grant, GrantError, GrantProtocol, GrantSet};
+pub use live::{LIFE_MAX, LiveSet, RETIME_MIN, Running};
 pub use rustix::io::Errno;
 pub use socket::{Committed, Connection};
 pub use value::{

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use policy::ruleset::{self as neutral, Mark};
 
+use crate::grants::{self, GrantSet};
+use crate::lower::LowerError;
 use crate::object::{Element, ElementData};
 use crate::value::Data;
 
@@ -17,6 +19,28 @@ pub const RETIME_MIN: Duration = Duration::from_millis(500);
 pub const LIFE_MAX: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
 /// The shortest time that is handed to the kernel: it takes zero for "for ever".
 const LIFE_MIN: Duration = Duration::from_millis(1);
+
+/// What is in the sets that are managed at run time.
+#[derive(Debug, Clone, Copy)]
+pub struct Running<'a> {
+    /// The marks that may carry packets.
+    pub live: &'a LiveSet,
+    /// The grants that are open.
+    pub grants: &'a GrantSet,
+}
+
+impl Running<'_> {
+    /// Nothing.
+    pub(crate) const NONE: Running<'static> = Running { live: &LiveSet::new(), grants: &GrantSet::new() };
+
+    /// The elements of a run-time set.
+    pub(crate) fn elements(&self, name: &str) -> Result<Vec<Element>, LowerError> {
+        match name {
+            neutral::LIVE => Ok(elements(self.live)),
+            name => grants::elements(name, self.grants),
+        }
+    }
+}
 
 /// What changes between two live sets.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -246,6 +246,9 @@ fn statement(statement: &neutral::Statement) -> Lowered<Vec<Expr>> {
         }],
         S::Counter(name) => vec![Expr::CounterNamed { name: named(name)? }],
         S::CounterFrom { fields, map } => with_key(fields, Expr::CounterMap { map: named(map)?, sreg: R })?,
+        S::PacketIsGranted => granted(meta(MetaKey::Mark)),
+        S::ConnectionIsGranted => granted(ct(CtKey::Mark)),
+        S::MarkFromPacket => vec![meta(MetaKey::Mark), SET_MARK],
         S::SetMark(mark) => vec![Expr::Immediate { dreg: R, data: Data::host32(mark.0) }, SET_MARK],
         S::MarkFrom { fields, map } => {
             let mut exprs = with_key(fields, Expr::LookupData { map: named(map)?, sreg: R, dreg: R })?;
@@ -291,11 +294,19 @@ fn equals(load: Expr, data: Data) -> Vec<Expr> {
     vec![load, Expr::Cmp { op: CmpOp::Equal, sreg: R, data }]
 }
 
-/// Any of the bits is set.
 fn state(bits: u32) -> Vec<Expr> {
+    any_bit(ct(CtKey::State), bits)
+}
+
+fn granted(mark: Expr) -> Vec<Expr> {
+    any_bit(mark, neutral::GRANT_BIT)
+}
+
+/// Any of the bits is set.
+fn any_bit(load: Expr, bits: u32) -> Vec<Expr> {
     let none = Data::host32(0);
     let masked = Expr::Bitwise { sreg: R, dreg: R, mask: Data::host32(bits), xor: none.clone() };
-    vec![ct(CtKey::State), masked, Expr::Cmp { op: CmpOp::NotEqual, sreg: R, data: none }]
+    vec![load, masked, Expr::Cmp { op: CmpOp::NotEqual, sreg: R, data: none }]
 }
 
 fn tcp_syn() -> Vec<Expr> {
@@ -400,5 +411,8 @@ fn field_load(field: neutral::Field, dreg: Register) -> (Expr, usize) {
         F::SourcePort => port(0),
         F::DestinationPort => port(2),
         F::Mark => (Expr::Ct { key: CtKey::Mark, direction: None, dreg }, 4),
+        F::PacketMark => (Expr::Meta { key: MetaKey::Mark, dreg }, 4),
+        F::ConnectionProtocol => (Expr::Ct { key: CtKey::Protocol, direction: None, dreg }, 1),
+        F::OpenerDestinationPort => opener(CtKey::ProtoDst, 2),
     }
 }

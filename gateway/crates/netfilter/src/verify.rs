@@ -7,7 +7,8 @@ use std::time::Duration;
 use policy::ruleset::{self as neutral, LIVE, Mark, Ruleset};
 
 use crate::dump::Snapshot;
-use crate::live::{self, LiveSet};
+use crate::grants::{self, Grant, GrantSet};
+use crate::live::{self, LiveSet, Running};
 use crate::lower::{self, LowerError};
 use crate::object::{
     Chain, Element, ElementData, FoundChain, FoundElement, FoundRule, FoundTable, Rule, SetSpec, Table,
@@ -86,7 +87,7 @@ impl fmt::Display for Difference {
 pub fn compare(
     table: &Table,
     want: &Ruleset,
-    live: &LiveSet,
+    running: Running<'_>,
     slack: Duration,
     found: &Snapshot,
 ) -> Vec<Difference> {
@@ -95,7 +96,7 @@ pub fn compare(
     let chains = found.chains.iter().filter(|chain| is_in(table, chain));
     chains_of(chains, want, &mut report);
     rules(found, want, &mut report);
-    sets(found, want, live, slack, &mut report);
+    sets(found, want, running, slack, &mut report);
     objects(found, want, &mut report);
     report.0
 }
@@ -262,7 +263,7 @@ fn found_rule_text(found: &FoundRule) -> String {
     text
 }
 
-fn sets(found: &Snapshot, want: &Ruleset, live: &LiveSet, slack: Duration, report: &mut Report) {
+fn sets(found: &Snapshot, want: &Ruleset, running: Running<'_>, slack: Duration, report: &mut Report) {
     let mut present: BTreeMap<&str, _> = found.sets.iter().map(|set| (set.name.as_str(), set)).collect();
     for (name, set) in &want.sets {
         let Some(expected) = report.lowered(lower::set(name, set)) else { continue };
@@ -276,7 +277,9 @@ fn sets(found: &Snapshot, want: &Ruleset, live: &LiveSet, slack: Duration, repor
             Some(_) => {
                 let elements = found.elements.get(&expected.name).map(Vec::as_slice).unwrap_or_default();
                 if name == LIVE {
-                    live_elements(elements, live, want, slack, report);
+                    live_elements(elements, running.live, want, slack, report);
+                } else if set.timeout {
+                    grants_of_set(name, elements, running.grants, slack, report);
                 } else {
                     elements_of_set(name, set, elements, want, report);
                 }
@@ -417,6 +420,40 @@ fn live_elements(
     // A mark that is about to end by itself may be past its end by the caller's clock.
     for (mark, life) in present.into_iter().filter(|(_, life)| life.is_none_or(|life| life > slack)) {
         report.add(Subject::Element(LIVE.to_owned(), mark.to_string()), None, Some(life_text(life)), None);
+    }
+}
+
+/// Grants that are open, of one set, and nothing beside them.
+fn grants_of_set(name: &str, found: &[FoundElement], open: &GrantSet, slack: Duration, report: &mut Report) {
+    let mut present: BTreeMap<Grant, Option<Duration>> = BTreeMap::new();
+    for element in found {
+        match grants::found(element).filter(|_| element.foreign.is_none()) {
+            Some((grant, left)) => _ = present.insert(grant, left),
+            None => {
+                let subject = Subject::Element(name.to_owned(), key_text(&element.element));
+                report.add(subject, None, Some(found_element_text(element)), None);
+            }
+        }
+    }
+    for (grant, left) in open.iter().filter(|(grant, _)| grants::set_of(grant) == name) {
+        let wanted = || Some(life_text(Some(*left)));
+        match present.remove(grant) {
+            Some(Some(found)) if left.abs_diff(found) <= slack => {}
+            // Its end may have come between the caller's clock and this.
+            None if *left <= slack => {}
+            None => {
+                report.add(Subject::Element(name.to_owned(), grant.to_string()), wanted(), None, None);
+            }
+            Some(found) => {
+                let subject = Subject::Timeout(name.to_owned(), grant.to_string());
+                report.add(subject, wanted(), Some(life_text(found)), None);
+            }
+        }
+    }
+    // One that nobody made is a hole, however soon it closes.
+    for (grant, left) in present {
+        let subject = Subject::Element(name.to_owned(), grant.to_string());
+        report.add(subject, None, Some(life_text(left)), None);
     }
 }
 

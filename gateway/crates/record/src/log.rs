@@ -156,6 +156,9 @@ pub struct Log {
     disk: Disk,
     signer: NoteSigner,
     budget: Budget,
+    /// What critical entries may fill. A budget that is set below what the log holds keeps its reserve above that: else the
+    /// change that gives more room again could not be recorded.
+    critical_bytes_max: u64,
     edge: Edge,
     /// The entries of the incomplete bundle, framed.
     bundle: Vec<u8>,
@@ -263,6 +266,7 @@ impl Log {
     pub fn set_budget(&mut self, budget: Budget) {
         if budget.is_sound() {
             self.budget = budget;
+            self.critical_bytes_max = budget.bytes_max.max(self.held_bytes() + budget.reserve_bytes);
         }
     }
 
@@ -319,9 +323,17 @@ impl Log {
     }
 
     fn over_budget(&self, class: Class, bytes: u64) -> bool {
-        let kept = if class == Class::Critical { 0 } else { self.budget.reserve_bytes };
+        let most = match class {
+            Class::Critical => self.critical_bytes_max,
+            Class::Gate | Class::Ordinary => self.budget.bytes_max - self.budget.reserve_bytes,
+        };
+        self.held_bytes() + bytes > most
+    }
+
+    /// What it takes on disk, and what waits to get there.
+    fn held_bytes(&self) -> u64 {
         let waiting: u64 = self.pending.iter().map(|(_, bytes)| bytes.len() as u64).sum();
-        self.used_bytes() + waiting + self.bundle.len() as u64 + bytes > self.budget.bytes_max - kept
+        self.used_bytes() + waiting + self.bundle.len() as u64
     }
 
     /// Adds an entry that is in the journal to the tree.

@@ -96,6 +96,15 @@ pub(crate) struct Args {
         value_name = "PATH"
     )]
     pub(crate) console_socket: PathBuf,
+    /// The socket of the role that speaks with those outside.
+    #[arg(
+        long,
+        global = true,
+        env = "SEKISHO_EDGE_SOCKET",
+        default_value = "/run/sekisho-edge/edge.sock",
+        value_name = "PATH"
+    )]
+    pub(crate) edge_socket: PathBuf,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -164,6 +173,29 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: crate::metrics::MetricsCommand,
     },
+    /// Second factors of the persons whom the policy names.
+    Person {
+        #[command(subcommand)]
+        command: crate::person::PersonCommand,
+    },
+    /// Engineers of vendors: who may ask for a session.
+    Vendor {
+        #[command(subcommand)]
+        command: crate::vendor::VendorCommand,
+    },
+    /// Maintenance sessions: approves, refuses and ends them.
+    Session {
+        #[command(subcommand)]
+        command: crate::session::SessionCommand,
+    },
+    /// Peers of the VPN.
+    Vpn {
+        #[command(subcommand)]
+        command: crate::vpn::VpnCommand,
+    },
+    /// Says what files are, and whether a transfer would deliver them.
+    #[command(after_help = crate::inspect::HELP)]
+    Inspect(crate::inspect::InspectArgs),
     /// The clock by which windows open and close.
     Time {
         #[command(subcommand)]

@@ -29,7 +29,11 @@ pub(crate) struct Checked {
 
 /// Reads and checks a policy as the daemon would.
 pub(crate) fn load(file: &Path) -> Result<Checked, CliError> {
-    let sources = sources::read(file)?;
+    load_sources(sources::read(file)?)
+}
+
+/// Checks a policy that was read.
+pub(crate) fn load_sources(sources: Sources) -> Result<Checked, CliError> {
     let now = Timestamp::now();
     let refused = |report| CliError::Refused(Box::new((report, sources.clone())));
     let resolved = policy::resolve::load(&sources, now).map_err(refused)?;

@@ -19,6 +19,7 @@ pub(crate) struct Sockets {
     pub(crate) watch: PathBuf,
     pub(crate) record: PathBuf,
     pub(crate) console: PathBuf,
+    pub(crate) edge: PathBuf,
 }
 
 /// `sekisho apply`.

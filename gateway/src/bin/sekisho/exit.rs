@@ -34,6 +34,10 @@ pub(crate) enum Exit {
     Closed = 8,
     /// A control failed or is unknown.
     Attention = 9,
+    /// A file must be disarmed before it may be delivered.
+    Disarm = 10,
+    /// A file is refused.
+    RefusedFile = 20,
 }
 
 /// Why a command has no answer.
@@ -139,6 +143,8 @@ impl CliError {
             Exit::Denied => "denied",
             Exit::Closed => "closed",
             Exit::Attention => "attention",
+            Exit::Disarm => "disarm",
+            Exit::RefusedFile => "refused-file",
         }
     }
 }

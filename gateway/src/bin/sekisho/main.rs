@@ -1,6 +1,7 @@
 //! `sekisho`: the admin's command line. Reads policies by itself; asks the daemon for everything that touches the box.
 
 mod args;
+mod ask;
 mod audit;
 mod backup;
 mod checking;
@@ -9,10 +10,15 @@ mod daemon;
 mod documents;
 mod exit;
 mod flows;
+mod inspect;
 mod metrics;
 mod output;
+mod person;
 mod report;
+mod session;
 mod table;
+mod vendor;
+mod vpn;
 
 use std::process::ExitCode;
 
@@ -35,6 +41,7 @@ fn run(args: Args, output: &Output) -> Result<Exit, exit::CliError> {
         watch: args.watch_socket,
         record: args.record_socket,
         console: args.console_socket,
+        edge: args.edge_socket,
     };
     match args.command {
         Command::Policy { command } => match command {
@@ -59,6 +66,11 @@ fn run(args: Args, output: &Output) -> Result<Exit, exit::CliError> {
         Command::Restore(asked) => backup::restore(output, &sockets, &asked),
         Command::Audit { command } => audit::audit(output, &sockets, command),
         Command::Metrics { command } => metrics::metrics(output, &sockets, command),
+        Command::Person { command } => person::person(output, &sockets, command),
+        Command::Vendor { command } => vendor::vendor(output, &sockets, command),
+        Command::Session { command } => session::session(output, &sockets, command),
+        Command::Vpn { command } => vpn::vpn(output, &sockets, command),
+        Command::Inspect(asked) => inspect::inspect(output, &asked),
         Command::Time { command: TimeCommand::Trusted } => daemon::trust_time(output, &sockets),
         Command::Services => daemon::render_services(output, &sockets),
         Command::Completions { shell } => documents::completions(shell),

@@ -2,6 +2,9 @@
 
 mod console;
 mod core;
+mod edge;
+mod files;
+mod inspect;
 mod logging;
 mod memory;
 mod notify;
@@ -51,6 +54,24 @@ struct Args {
     /// Socket of the watch role (console only).
     #[arg(long, env = "SEKISHO_WATCH", default_value = "/run/sekisho-watch/watch.sock")]
     watch: PathBuf,
+    /// Socket of the edge role (console only).
+    #[arg(long, env = "SEKISHO_EDGE", default_value = "/run/sekisho-edge/edge.sock")]
+    edge: PathBuf,
+    /// Socket of the files role (edge and console).
+    #[arg(long, env = "SEKISHO_FILES", default_value = "/run/sekisho-files/files.sock")]
+    files: PathBuf,
+    /// Socket at which core answers the edge role (edge only).
+    #[arg(long, env = "SEKISHO_DOORS", default_value = "/run/sekisho/doors.sock")]
+    doors: PathBuf,
+    /// Socket at which the service manager starts one inspection for each connection (files only).
+    #[arg(long, env = "SEKISHO_INSPECT", default_value = "/run/sekisho-inspect/inspect.sock")]
+    inspect: PathBuf,
+    /// The vendors' drops: released files are delivered below (files only).
+    #[arg(long, env = "SEKISHO_DROP", default_value = "/srv/sekisho/drop")]
+    drop: PathBuf,
+    /// Keys that originals are sealed to, `age1..` a line; without the file a key of the role's own (files only).
+    #[arg(long, env = "SEKISHO_SEAL_TO", default_value = "/var/lib/sekisho-files/originals.recipients")]
+    seal_to: PathBuf,
     /// Form of the log on standard error.
     #[arg(long, env = "SEKISHO_LOG_FORMAT", value_enum, default_value_t = logging::Format::Text)]
     log: logging::Format,
@@ -66,6 +87,12 @@ enum Role {
     Record,
     /// Judges the controls and serves the metrics; holds nothing.
     Console,
+    /// Speaks with those outside; holds nothing, decides nothing.
+    Edge,
+    /// Holds what vendors send until it is inspected, delivers what is released; holds nothing else.
+    Files,
+    /// Inspects the one file that its standard input brings; holds nothing, may do nothing else.
+    Inspect,
 }
 
 fn main() -> ExitCode {
@@ -82,12 +109,17 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<()> {
+    if matches!(args.role, Role::Inspect) {
+        // It has no state, and starts nothing that it would have to shut up again.
+        return inspect::run();
+    }
     if gateway::backup::finish(&args.state_dir).context("what is left of a restore cannot be put in place")? {
         tracing::info!("put in place what a restore had left");
     }
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start tokio")?;
     match args.role {
+        Role::Inspect => inspect::run(),
         Role::Core => runtime.block_on(core::run(&args.state_dir, &args.runtime_dir, &args.record)),
         Role::Record => runtime.block_on(record::run(record::Places {
             state: &args.state_dir,
@@ -95,6 +127,23 @@ fn run(args: &Args) -> Result<()> {
             services: &args.services,
         })),
         Role::Console => runtime.block_on(console::run(console_paths(args))),
+        Role::Edge => runtime.block_on(edge::run(edge::Places {
+            state: &args.state_dir,
+            runtime: &args.runtime_dir,
+            doors: &args.doors,
+            files: &args.files,
+            services: &args.services,
+            record: &args.record,
+        })),
+        Role::Files => runtime.block_on(files::run(files::Places {
+            state: &args.state_dir,
+            runtime: &args.runtime_dir,
+            inspect: &args.inspect,
+            drop: &args.drop,
+            seal_to: &args.seal_to,
+            services: &args.services,
+            record: &args.record,
+        })),
         Role::Watch => runtime.block_on(watch::run(watch::Places {
             state: &args.state_dir,
             runtime: &args.runtime_dir,
@@ -114,6 +163,9 @@ fn console_paths(args: &Args) -> console::Paths {
             core: args.measure.clone(),
             watch: args.watch.clone(),
             record: args.record.clone(),
+            edge: args.edge.clone(),
+            files: args.files.clone(),
+            services: args.services.clone(),
         },
     }
 }

@@ -140,21 +140,37 @@ const ALLOWED_LEGACY: &[libc::c_long] = &[
 #[cfg(not(target_arch = "x86_64"))]
 const ALLOWED_LEGACY: &[libc::c_long] = &[];
 
-/// Socket families of core: admins and watch, and the kernel's packet filter, addresses and routes.
-pub(crate) const CORE_FAMILIES: &[i32] = &[libc::AF_UNIX, libc::AF_NETLINK];
+/// Socket families of core: admins and roles; the kernel's packet filter, addresses and routes; and the sockets towards
+/// clinic devices that it makes, marks and hands to edge without ever connecting them.
+pub(crate) const CORE_FAMILIES: &[i32] = &[libc::AF_UNIX, libc::AF_NETLINK, libc::AF_INET, libc::AF_INET6];
 /// Socket families of watch: its netlink socket comes from core, it can make none.
 pub(crate) const WATCH_FAMILIES: &[i32] = &[libc::AF_UNIX];
 
 /// Socket families of console: the other roles, the metrics' listener, and the time daemon at the loopback.
 pub(crate) const CONSOLE_FAMILIES: &[i32] = &[libc::AF_UNIX, libc::AF_INET, libc::AF_INET6];
 
+/// Socket families of files: edge, which hands files over, the record role, and inspections.
+pub(crate) const FILES_FAMILIES: &[i32] = &[libc::AF_UNIX];
+
 /// Socket families of record: those that bring it entries.
 pub(crate) const RECORD_FAMILIES: &[i32] = &[libc::AF_UNIX];
 
+/// Socket families of edge: its neighbours, and those outside. No netlink: what it may reach, the kernel's rules say.
+pub(crate) const EDGE_FAMILIES: &[i32] = &[libc::AF_UNIX, libc::AF_INET, libc::AF_INET6];
+/// What edge's data paths need besides: many datagrams in one call.
+pub(crate) const EDGE_CALLS: &[libc::c_long] = &[libc::SYS_recvmmsg, libc::SYS_sendmmsg];
+
 /// Shuts the door: from here on, for this thread and all others, now and later.
 pub(crate) fn enter(families: &[i32]) -> Result<(), SandboxError> {
+    enter_with(families, &[])
+}
+
+/// The same, with calls that only one role makes.
+pub(crate) fn enter_with(families: &[i32], calls: &[libc::c_long]) -> Result<(), SandboxError> {
     let arch = TargetArch::try_from(std::env::consts::ARCH)?;
-    let allow = SeccompFilter::new(rules(families)?, errno(libc::EPERM), SeccompAction::Allow, arch)?;
+    let mut rules = rules(families)?;
+    rules.extend(calls.iter().map(|call| (*call, Vec::new())));
+    let allow = SeccompFilter::new(rules, errno(libc::EPERM), SeccompAction::Allow, arch)?;
     // glibc tries `clone3`, whose arguments no filter can read, and falls back on `clone` only when it is not there.
     let absent = BTreeMap::from([(libc::SYS_clone3, Vec::new())]);
     let no_clone3 = SeccompFilter::new(absent, SeccompAction::Allow, errno(libc::ENOSYS), arch)?;

@@ -27,6 +27,8 @@ pub(super) fn access_log(case: &mut Case<'_>) {
             );
         }
     }
+    // Whoever switches the kernel's notices off blinds the ledger, however well it writes.
+    kernel::settings(case, |settings| &settings.ledger);
     if let Some(FlowLedger { writing, .. }) = case.fresh::<FlowLedger>() {
         if *writing {
             case.note("通信を台帳に記録しています", "connections are being written to the ledger");
@@ -163,7 +165,7 @@ fn reach(case: &mut Case<'_>, kept: &Kept) {
     );
 }
 
-/// Whether the budget will not last, at nine tenths of it or by its pace since the beginning.
+/// Whether the budget will not last, as it is nearly used up or by its pace since the beginning.
 fn is_filling(age: SignedDuration, retention: SignedDuration, bytes: u64, budget: u64) -> bool {
     if u128::from(bytes) * 100 >= u128::from(budget) * u128::from(BUDGET_WARNING_PERCENT) {
         return true;

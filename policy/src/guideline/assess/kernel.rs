@@ -1,12 +1,13 @@
 //! What every judgement about rules rests on: that the kernel holds the policy, that exceptions are still accepted, and
 //! that nobody saw otherwise.
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use super::Case;
 use crate::guideline::measures::{REPAIR_FAILED_M, SIGHTING_FAILED_H};
 use crate::guideline::observation::{
-    Enforcement, Exceptions, OUTSIDE, ReadBack, Sighting, Sightings, Standing, Zones,
+    Enforcement, Exceptions, KernelSettings, OUTSIDE, ReadBack, SettingsFact, Sighting, Sightings, Standing,
+    Zones,
 };
 use crate::guideline::suspect::Class;
 use crate::model::ZoneKind;
@@ -46,17 +47,10 @@ pub(super) fn holds(case: &mut Case<'_>) -> bool {
             format!("the rules differ from the policy in {differences} places"),
         );
     }
-    if let Some(at) = repaired_at.filter(|at| !case.is_reviewed_since(*at)) {
-        let day = case.instant(at);
-        let (ja, en) = (
-            format!("{day} に規則が外から書き換えられ、元に戻しました"),
-            format!("the rules were changed from outside and put back at {day}"),
-        );
-        if case.age(at) <= SignedDuration::from_mins(REPAIR_FAILED_M) {
-            case.fail(ja, en)
-        } else {
-            case.warn(ja, en)
-        }
+    if let Some(at) = repaired_at {
+        let day = case.instant(*at);
+        let ja = format!("{day} に規則が外から書き換えられ、元に戻しました");
+        repaired(case, *at, ja, format!("the rules were changed from outside and put back at {day}"));
     }
     if !foreign.is_empty() {
         let list = foreign.list();
@@ -69,6 +63,39 @@ pub(super) fn holds(case: &mut Case<'_>) -> bool {
         case.note("実際の規則は通信方針と一致しています", "the rules in the kernel equal the policy");
     }
     judged
+}
+
+/// What somebody else changed and core put back: a failure that fades to a warning, until somebody has looked.
+fn repaired(case: &mut Case<'_>, at: Timestamp, ja: String, en: String) {
+    if case.is_reviewed_since(at) {
+        return;
+    }
+    if case.age(at) <= SignedDuration::from_mins(REPAIR_FAILED_M) {
+        case.fail(ja, en);
+    } else {
+        case.warn(ja, en);
+    }
+}
+
+/// Settings of the kernel that a control relies on.
+pub(super) fn settings(case: &mut Case<'_>, of: fn(&KernelSettings) -> &SettingsFact) {
+    let Some(SettingsFact { wrong, repaired_at, repaired: names }) = case.fresh::<KernelSettings>().map(of)
+    else {
+        return;
+    };
+    if !wrong.is_empty() {
+        let list = wrong.list();
+        case.fail(
+            format!("カーネルの設定が正しくありません: {list}"),
+            format!("settings of the kernel are wrong: {list}"),
+        );
+    }
+    if let Some(at) = repaired_at {
+        let (day, list) = (case.instant(*at), names.list());
+        let ja = format!("{day} にカーネルの設定が外から書き換えられ、元に戻しました: {list}");
+        let en = format!("settings of the kernel were changed from outside and put back at {day}: {list}");
+        repaired(case, *at, ja, en);
+    }
 }
 
 /// Accepted exceptions to an invariant: a warning while they are accepted, a failure after.

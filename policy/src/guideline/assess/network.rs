@@ -144,6 +144,7 @@ pub(super) fn source_restriction(case: &mut Case<'_>) {
 
 pub(super) fn anti_spoofing(case: &mut Case<'_>) {
     kernel::holds(case);
+    kernel::settings(case, |settings| &settings.paths);
     let Some(ReversePath { interfaces }) = case.fresh::<ReversePath>() else { return };
     if interfaces.is_empty() {
         case.unknown("インターフェースがひとつも測定できていません", "no interface was measured");
@@ -180,7 +181,7 @@ pub(super) fn no_site_transit(case: &mut Case<'_>) {
         case.not_applicable("閉域網・VPNの区画がありません", "there is no closed network and no VPN zone");
         return;
     }
-    kernel::exceptions(case, &["closed-network-transit"]);
+    kernel::exceptions(case, &["closed-network-transit", "vpn-transit"]);
     case.note(
         format!("閉域網・VPNの区画は {count} つで、通り抜けを許す規則はありません"),
         format!("there are {count} closed networks and VPN zones, and no rule lets one pass into another"),

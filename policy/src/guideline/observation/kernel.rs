@@ -75,6 +75,28 @@ pub enum PathMode {
     Absent,
 }
 
+/// Settings of the kernel that Sekisho asks for again at every look.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KernelSettings {
+    /// What the ledger of connections relies on: that connections are counted, dated and told of.
+    pub ledger: SettingsFact,
+    /// What the rules rely on: forwarding, reverse paths, redirects, source routes.
+    pub paths: SettingsFact,
+}
+
+/// Some of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SettingsFact {
+    /// Those that are wrong and could not be put right.
+    pub wrong: Named,
+    /// When somebody else's change was last put back, since the daemon started.
+    pub repaired_at: Option<Timestamp>,
+    /// What was put back then.
+    pub repaired: Named,
+}
+
 /// Whether windows may be opened by the wall clock.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

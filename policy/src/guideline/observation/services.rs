@@ -37,7 +37,7 @@ pub struct Listener {
     pub faces_outside: bool,
     /// Whether some flow of the policy in force, built-in ones included, names the port at the gateway.
     pub named: bool,
-    /// Whether a flow lets the outside reach it.
+    /// Whether a flow lets the outside reach it that is none of the gateway's own doors (VPN, maintenance).
     pub allowed_from_outside: bool,
 }
 

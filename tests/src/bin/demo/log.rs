@@ -31,7 +31,7 @@ const LIMIT: &str = "10000";
 #[derive(Debug, PartialEq)]
 pub(crate) struct Entry {
     pub(crate) index: u64,
-    event: Value,
+    pub(crate) event: Value,
 }
 
 /// Keeps elsewhere what later shows whether the log is still the same.

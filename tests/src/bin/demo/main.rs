@@ -4,25 +4,32 @@
 //! Exit status: 0 when every expectation held, 1 when one did not, 2 when the demo could not run.
 mod applications;
 mod controls;
+mod factor;
+mod inspections;
 mod keep;
 mod ledger;
 mod load;
 mod log;
+mod maintenance;
 mod matrix;
 mod metrics;
 mod patience;
 mod places;
 mod policies;
+mod probe;
 mod probing;
 mod prometheus;
 mod sabotage;
 mod screen;
+mod sending;
 mod site;
 mod start;
 mod streams;
 mod tampering;
 mod timer;
 mod transfer;
+mod vendor;
+mod vpn;
 mod words;
 
 use std::{process::ExitCode, time::Instant};
@@ -113,6 +120,8 @@ fn measure(screen: &mut Screen, site: &mut Site, sabotage: Option<Sabotage>) -> 
     controls::controls(screen, site)?;
     ledger::ledger(screen, site, sabotage)?;
     log::log(screen, site, sabotage)?;
+    maintenance::maintenance(screen, site, sabotage)?;
+    vpn::vpn(screen, site, sabotage)?;
     timer::timer(screen, site)
 }
 

@@ -1,10 +1,13 @@
 //! Ways to break the product on purpose, each to be found at the line that measures it.
-use std::fs;
+use std::{
+    fs,
+    os::{fd::OwnedFd, unix::net::UnixStream},
+};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use crate::{screen::Screen, site::Site};
+use crate::{probe, screen::Screen, site::Site};
 
 /// The name of Sekisho's table in the kernel.
 pub(crate) const TABLE: &str = "sekisho";
@@ -22,6 +25,12 @@ pub(crate) enum Sabotage {
     Ledger,
     /// One byte of the log changes on disk.
     Audit,
+    /// Files are inspected by a program that finds nothing.
+    Inspect,
+    /// The way of a maintenance session stays open after its end.
+    Grant,
+    /// The VPN's way to one port leads to another, too.
+    Tunnel,
 }
 
 /// Lets everything from the waiting room through, as a careless hand would.
@@ -49,10 +58,49 @@ pub(crate) fn bypass_the_gate(screen: &Screen, site: &Site) -> Result<()> {
     site.nft(screen, &format!("insert rule inet {TABLE} staff-to-ehr ct state established accept"))
 }
 
-/// Has the kernel tell of no connection that begins from now on, as a careless hand at the settings would.
+/// Lets a session's way be open after the session: its grant is put back by hand.
+pub(crate) fn keep_the_grant(screen: &Screen, site: &Site, grant: &probe::Grant) -> Result<()> {
+    // Core would repair it within seconds.
+    site.freeze()?;
+    let (set, element) = (grant.set(), grant.element());
+    site.nft(screen, &format!("add element inet {TABLE} {set} {{ {element} timeout 60s }}"))
+}
+
+/// Lets a peer of the VPN reach SSH behind the policy's back, under the mark of its own flow.
+pub(crate) fn widen_the_tunnel(screen: &Screen, site: &Site, peer: &str, flow: &str) -> Result<()> {
+    const MAP: &str = "vpn-to-ehr-ip4";
+    let flows = site.ask(&["--json", "flows"])?.json()?;
+    let named = |row: &&Value| row.get("name").and_then(Value::as_str) == Some(flow);
+    let row = flows.as_array().into_iter().flatten().find(named).context("the peer has no flow")?;
+    let mark = row.get("mark").and_then(Value::as_str).unwrap_or_default();
+    // Core would repair it within seconds.
+    site.freeze()?;
+    let key = format!("{peer} . 192.168.10.10 . tcp . 22");
+    site.nft(screen, &format!("add element inet {TABLE} {MAP} {{ {key} : {mark} }}"))
+}
+
+/// Answers for one inspection that the file may pass, whatever it is.
+pub(crate) fn allow_everything(site: &Site, connection: UnixStream) -> Result<()> {
+    const WORKER: &str = "import hashlib, json, os, socket
+asked = socket.socket(fileno=0)
+_, files, _, _ = socket.recv_fds(asked, 8192, 1)
+sha256 = hashlib.sha256(os.fdopen(files[0], 'rb').read()).hexdigest()
+answer = {'sha256': sha256, 'verdict': 'allow', 'kinds': ['pdf'], 'findings': []}
+asked.sendall((json.dumps(answer) + '\\n').encode())";
+    let mut command = site.host(lab::GATEWAY)?.command("python3");
+    let status = command.args(["-c", WORKER]).stdin(OwnedFd::from(connection)).status()?;
+    ensure!(status.success(), "the false inspection failed: {status}");
+    Ok(())
+}
+
+/// Has the kernel tell neither of the beginning nor of the end of a connection, by a table of somebody else's. (The setting
+/// `nf_conntrack_events` would do it, but core puts that right within seconds.)
 pub(crate) fn silence_the_kernel(screen: &Screen, site: &Site) -> Result<()> {
-    screen.command("[gw] sysctl net.netfilter.nf_conntrack_events=0");
-    Ok(site.lab().gateway().namespace().set_sysctl("netfilter/nf_conntrack_events", "0")?)
+    site.nft(
+        screen,
+        "add table inet deaf; add chain inet deaf path { type filter hook prerouting priority -150; }; \
+         add rule inet deaf path ct event set assured",
+    )
 }
 
 /// Changes one digit of the first entries, as somebody would who wants a decision to have been another.

@@ -1,6 +1,7 @@
 //! The clinic with its gateway: the installed roles in the lab's gateway, and the admin's command line.
 use std::{
     fs,
+    io::Write,
     os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
@@ -25,23 +26,29 @@ pub(crate) const POLICY: &str = "clinic.toml";
 pub(crate) const TIMEZONE: &str = "Asia/Tokyo";
 /// How long a role may take to be ready on a loaded machine.
 const READY_LIMIT: Duration = Duration::from_secs(60);
-const PROGRAMS: [&str; 2] = ["sekishod", "sekisho"];
+const PROGRAMS: [&str; 3] = ["sekishod", "sekisho", "sekisho-vendor"];
 /// Every role of the gateway, core last: it looks its neighbours' users up, and changes nothing without the record.
-pub(crate) const ROLES: [&str; 4] = ["record", "watch", "console", "core"];
-/// Where the roles find each other, in the directory that takes the place of `/run`.
-const PLACES: [(&str, &str); 5] = [
+pub(crate) const ROLES: [&str; 6] = ["record", "watch", "console", "edge", "files", "core"];
+/// Where the roles find each other and leave what they deliver, in the directory that takes the place of `/run`.
+const PLACES: [(&str, &str); 10] = [
+    ("SEKISHO_DOORS", "sekisho/doors.sock"),
+    ("SEKISHO_DROP", "sekisho-files/drop"),
+    ("SEKISHO_EDGE", "sekisho-edge/edge.sock"),
     ("SEKISHO_FEED", "sekisho/feed.sock"),
+    ("SEKISHO_FILES", "sekisho-files/files.sock"),
+    ("SEKISHO_INSPECT", "sekisho-inspect/inspect.sock"),
     ("SEKISHO_MEASURE", "sekisho/measure.sock"),
     ("SEKISHO_SERVICES", "sekisho/services"),
     ("SEKISHO_WATCH", "sekisho-watch/watch.sock"),
     ("SEKISHO_RECORD", "sekisho-record/record.sock"),
 ];
 /// Where the admin's command line finds them.
-const SOCKETS: [(&str, &str); 4] = [
+const SOCKETS: [(&str, &str); 5] = [
     ("SEKISHO_SOCKET", "sekisho/core.sock"),
     ("SEKISHO_WATCH_SOCKET", "sekisho-watch/watch.sock"),
     ("SEKISHO_RECORD_SOCKET", "sekisho-record/record.sock"),
     ("SEKISHO_CONSOLE_SOCKET", "sekisho-console/console.sock"),
+    ("SEKISHO_EDGE_SOCKET", "sekisho-edge/edge.sock"),
 ];
 /// Devices whose hardware address the example policy knows.
 const DEVICES_WITH_MAC: [(&str, &str); 2] =
@@ -179,6 +186,11 @@ impl Site {
         RoleRunner::state_root(&self.lab).join(unit)
     }
 
+    /// What the files role delivered of a vendor's.
+    pub(crate) fn delivered(&self, vendor: &str) -> PathBuf {
+        RoleRunner::runtime_root(&self.lab).join("sekisho-files/drop").join(vendor)
+    }
+
     /// Keeps the reader of the metrics until the end.
     pub(crate) fn keep(&mut self, prometheus: Prometheus) -> &Prometheus {
         self.prometheus.insert(prometheus)
@@ -216,14 +228,27 @@ impl Site {
 
     /// Runs the admin's command line without a word.
     pub(crate) fn ask(&self, arguments: &[&str]) -> Result<Said> {
-        let mut command = Command::new(self.programs.join("sekisho"));
-        command.args(arguments).current_dir(&self.files).env("LC_ALL", self.words.locale());
-        command.env("TZ", TIMEZONE).envs(self.sockets());
-        let said = finish(command)?;
+        let said = finish(self.sekisho(arguments), None)?;
         if arguments.first() == Some(&"apply") && said.ended(0) {
             self.applies.fetch_add(1, Ordering::Relaxed);
         }
         Ok(said)
+    }
+
+    /// Prints and runs the admin's command line, which gets one line of input.
+    pub(crate) fn run_with(&self, screen: &Screen, arguments: &[&str], line: &str) -> Result<Said> {
+        screen.command(&format!("sekisho {} # <<< {line}", typed(arguments)));
+        let said = finish(self.sekisho(arguments), Some(line))?;
+        screen.quote(&said.text());
+        Ok(said)
+    }
+
+    /// Prepares the admin's command line.
+    pub(crate) fn sekisho(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(self.programs.join("sekisho"));
+        command.args(arguments).current_dir(&self.files).env("LC_ALL", self.words.locale());
+        command.env("TZ", TIMEZONE).envs(self.sockets());
+        command
     }
 
     /// Prints and runs a command on a host.
@@ -236,7 +261,7 @@ impl Site {
     pub(crate) fn quietly_on(&self, host: &str, program: &str, arguments: &[&str]) -> Result<Said> {
         let mut command = self.host(host)?.command(program);
         command.args(arguments).current_dir(&self.files);
-        finish(command)
+        finish(command, None)
     }
 
     /// Prints and runs `nft` in the gateway, as somebody would who does not know of Sekisho.
@@ -249,9 +274,14 @@ impl Site {
     }
 
     /// Where the roles listen, as `sekisho` reads it from its environment.
-    pub(crate) fn sockets(&self) -> [(&'static str, PathBuf); 4] {
+    pub(crate) fn sockets(&self) -> [(&'static str, PathBuf); 5] {
         let root = RoleRunner::runtime_root(&self.lab);
         SOCKETS.map(|(name, place)| (name, root.join(place)))
+    }
+
+    /// The language that is spoken.
+    pub(crate) fn words(&self) -> Words {
+        self.words
     }
 
     /// Where the programs are that run here.
@@ -297,11 +327,17 @@ pub(crate) fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-fn finish(mut command: Command) -> Result<Said> {
+/// Runs a program, which gets a line of input or none, to its end.
+pub(crate) fn finish(mut command: Command, line: Option<&str>) -> Result<Said> {
     let began = Instant::now();
-    let output = command.stdin(Stdio::null()).output();
-    let Output { status, stdout, stderr } =
-        output.with_context(|| format!("cannot start {}", command.get_program().display()))?;
+    let input = if line.is_some() { Stdio::piped() } else { Stdio::null() };
+    let child = command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let mut child = child.with_context(|| format!("cannot start {}", command.get_program().display()))?;
+    if let (Some(line), Some(mut stdin)) = (line, child.stdin.take()) {
+        // A program that wants no input has said by then why it ends.
+        let _ = writeln!(stdin, "{line}");
+    }
+    let Output { status, stdout, stderr } = child.wait_with_output()?;
     let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
     let took = began.elapsed();
     Ok(Said { code: status.code(), out: text(&stdout), err: text(&stderr), began, took })

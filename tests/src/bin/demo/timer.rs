@@ -1,4 +1,4 @@
-//! Section 12: an end comes by the kernel's timer with every process dead; then the daemon comes back.
+//! Section 14: an end comes by the kernel's timer with every process dead; then the daemon comes back.
 use std::{
     fs, thread,
     time::{Duration, Instant},

@@ -197,6 +197,45 @@ sentences! {
     log_forged(): "書き換えた記録では証明が成り立ちません", "the proof does not hold for a forged entry";
     log_copy(): "書き出した写しを、別の言語のプログラムが最初の署名と照合", "a program in another language checks a copy against the checkpoint kept at the beginning";
 
+    maintenance(): "遠隔保守: 頼む・承認する・働く・止める", "Remote maintenance: asked, approved, worked, killed";
+    maintenance_window(): "保守の時間帯を外した通信方針を適用します (デモは昼でも動くように):",
+        "The window of maintenance is taken out, so that the demo works at any hour:";
+    person_enrolled(person): "{person} の二要素 (TOTP) を登録しました。初期パスワードはありません",
+        "{person} has a second factor (TOTP); no default password exists";
+    vendor_enrolled(): "事業者の担当者が1回限りのコードで鍵を登録しました。秘密鍵は事業者の手元から出ません",
+        "the vendor's engineer enrolled a key with a one-time code; the private key never left that machine";
+    vendor_once(): "同じコードは2度使えません", "the same code does not count twice";
+    session_asked(session): "申請 {session} が承認を待っています", "{session} waits for the clinic's approval";
+    session_closed(session, arrived): "承認前の {session}: 電子カルテサーバの SSH に届いたパケットは {arrived}個",
+        "before the approval of {session}, {arrived} packets arrive at the record server's SSH";
+    session_wrong_code(): "誤ったコードでは承認できません", "a wrong code approves nothing";
+    session_open(person): "{person} のコードで承認され、接続できるようになりました", "{person} approved it with a code, and it is open";
+    session_worked(connection): "担当者は電子カルテサーバに SSH でログインしました ({connection})",
+        "the engineer logs in to the record server by SSH ({connection})";
+    session_killed(ms): "診療所が止めると、作業中の SSH は {ms} ミリ秒で切れ、受領書が残りました",
+        "the clinic kills it: the SSH at work ends after {ms} ms, and the vendor's program with it";
+    session_socket(mark): "乗っ取られた edge が残したソケット (印 {mark}) のつもりで、もう一度つなぎます:",
+        "Once more, as a taken-over edge would with a socket that it kept (mark {mark}):";
+    session_gone(arrived): "終了後: 電子カルテサーバの SSH に届いたパケットは {arrived}個",
+        "after the end, {arrived} packets arrive at the record server's SSH";
+    session_told(): "申請から終了まで順にログに残り、ログは署名と一致", "the log tells it from request to end, in order, and is as it was signed";
+
+    file_delivered(name, sha256): "{name} は検査を通り、診療所に届きました (SHA-256 {sha256} が一致)",
+        "{name} passes its inspection and is delivered as it was sent (SHA-256 {sha256})";
+    file_refused(name): "{name} はマクロがあるため断られ、理由が示されました。診療所には届いていません",
+        "{name} is refused for its macro, the reason is given, and nothing of it is delivered";
+
+    vpn(): "医師のノートパソコンが VPN で外からつながります", "The doctor's laptop comes in by VPN";
+    vpn_added(peer, flow): "{peer} を通信方針に加えて適用しました。届く先は通信許可 {flow} の分だけです",
+        "{peer} is in the policy, which is in force; what it reaches is the flow {flow}";
+    vpn_reached(page): "VPN 経由で電子カルテサーバの 443番 に届きました: {page}",
+        "through the tunnel, port 443 of ehr-server answers over IPv4 and IPv6: {page}";
+    vpn_elsewhere(tries, arrived): "それ以外 ({tries}) に届いたパケットは {arrived}個",
+        "anywhere else ({tries}), {arrived} packets arrive";
+    vpn_shook(): "`vpn list` に最後の握手が示されます", "`vpn list` tells of the handshake";
+    vpn_ledger(flow): "台帳はこの通信を通信許可 {flow} の名前で示します", "the ledger has the connection, by the flow {flow}";
+    vpn_revoked(arrived): "取り消したあとに届いたパケットは {arrived}個", "after it was revoked, {arrived} packets arrive";
+
     timer(): "すべてのプロセスが止まっても期限は守られます", "An end comes with every process dead";
     timer_until(end): "期限 {end} の通信許可を加えます:", "A flow until {end} is added:";
     timer_applied(): "適用しました", "applied";

@@ -101,8 +101,8 @@ families! {
         "Policies that somebody asked for, by outcome: applied, refused, unchanged, rolled_back, closed."
         "方針適用の回数 (結果別)";
     Drifts = Counter "drift_repairs_total" []
-        "Times that rules changed by somebody else were put back."
-        "第三者による規則の変更を元に戻した回数";
+        "Times that rules, or settings of the kernel, changed by somebody else were put back."
+        "第三者による規則やカーネル設定の変更を元に戻した回数";
     Troubles = Counter "troubles_total" []
         "Failures around the rules: addresses, services, state on disk."
         "周辺設定の失敗の回数";

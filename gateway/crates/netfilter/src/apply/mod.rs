@@ -1,10 +1,11 @@
 //! The policy's rule set into the kernel: whole, or by its difference to the one that is there.
 
 mod grace;
+mod grants;
 mod transaction;
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use policy::model::Place;
 use policy::ruleset::{DataType, LIVE, Mark, Ruleset, Set};
@@ -12,7 +13,8 @@ use policy::ruleset::{DataType, LIVE, Mark, Ruleset, Set};
 use crate::batch::BatchError;
 use crate::delta::{self, Stages};
 use crate::error::{NetlinkError, Refusal};
-use crate::live::{self, LiveChanges, LiveSet};
+use crate::grants::Grant;
+use crate::live::{self, LiveChanges, LiveSet, Running};
 use crate::lower::{self, LowerError};
 use crate::object::Table;
 use crate::socket::{Committed, Connection};
@@ -41,6 +43,8 @@ pub struct Netfilter {
     table: Table,
     /// Whether packets may still be among rules that are no longer in force.
     has_stragglers: bool,
+    /// The grants that should be open, each with its end.
+    grants: BTreeMap<Grant, Instant>,
 }
 
 /// What an apply did.
@@ -105,13 +109,14 @@ impl Netfilter {
         let malformed = |_| NetlinkError::Malformed { what: "the name of the table" };
         let table = lower::table().map_err(malformed)?;
         // Another process may have changed the rules a moment ago.
-        Ok(Self { connection: Connection::open()?, table, has_stragglers: true })
+        Ok(Self { connection: Connection::open()?, table, has_stragglers: true, grants: BTreeMap::new() })
     }
 
-    /// Loads a rule set, whatever the table holds. Base chains stay where they are, counters that are wanted keep their
+    /// Loads a rule set, whatever the table holds, with the marks and grants that should be open. Base chains stay where they are, counters that are wanted keep their
     /// values, and every other thing in the table goes. One transaction puts all of it in force; where a table is in
     /// force already, others before and after it let the rules go over to new sets without a gap.
     pub fn replace(&mut self, want: &Ruleset, live: &LiveSet) -> Result<Applied, ApplyError> {
+        self.end_grants_without(want);
         let mut attempt = 1;
         loop {
             match self.replace_once(want, live) {
@@ -132,7 +137,9 @@ impl Netfilter {
     fn replace_once(&mut self, want: &Ruleset, live: &LiveSet) -> Result<Applied, ApplyError> {
         let present = self.connection.snapshot(&self.table).map_err(ApplyError::Netlink)?;
         if !transaction::can_stage(&self.table, &present, want)? {
-            let transaction = Transaction::replace(&self.table, &present, want, live)?;
+            let grants = self.recent_grants();
+            let running = Running { live, grants: &grants };
+            let transaction = Transaction::replace(&self.table, &present, want, running)?;
             let committed = self.step(transaction, want)?;
             return Ok(Applied { generation: committed.generation, transactions: 1 });
         }
@@ -141,7 +148,10 @@ impl Netfilter {
             staged.sets.keys().map(String::as_str).filter(|name| !want.sets.contains_key(*name)).collect();
         let prepare = Transaction::prepare(&self.table, &present, &staged, &copies)?;
         let prepared = self.step(prepare, want)?;
-        let switch = Transaction::switch(&self.table, &present, prepared.generation, &staged, live)?;
+        // As late as can be: what is sent is the time that is left.
+        let grants = self.recent_grants();
+        let running = Running { live, grants: &grants };
+        let switch = Transaction::switch(&self.table, &present, prepared.generation, &staged, running)?;
         if let Err(error) = self.step(switch, want) {
             self.undo(Transaction::without_sets(&self.table, &copies));
             return Err(error);
@@ -154,11 +164,12 @@ impl Netfilter {
     }
 
     /// Goes from a rule set that is in the kernel to another by what differs: what is new in one transaction, then what
-    /// ends in another; where sets are replaced, more before and after them. See [`delta`].
+    /// ends in another; where sets are replaced, more before and after them. Open grants stay as they are. See [`delta`].
     pub fn update(&mut self, have: &Ruleset, want: &Ruleset, live: &LiveSet) -> Result<Applied, ApplyError> {
         if replaces_references(have, want) {
             return self.replace(want, live);
         }
+        self.end_grants_without(want);
         let mut steps = Steps { generation: 0, transactions: 0 };
         match delta::stages(have, want) {
             None => self.go(have, want, live, &mut steps)?,
@@ -315,7 +326,7 @@ impl Netfilter {
     }
 
     /// Reads the kernel's rules back and compares them rule by rule and element by element; nothing found is equality.
-    /// Times of live marks may differ by `slack`.
+    /// Times of live marks and of grants may differ by `slack`.
     pub fn verify(
         &mut self,
         want: &Ruleset,
@@ -326,7 +337,9 @@ impl Netfilter {
         let mut looks = if want.sets.values().any(is_large) { REHASH_LOOKS_MAX } else { 1 };
         loop {
             let found = self.connection.snapshot(&self.table)?;
-            let differences = verify::compare(&self.table, want, live, slack, &found);
+            let grants = self.recent_grants();
+            let running = Running { live, grants: &grants };
+            let differences = verify::compare(&self.table, want, running, slack, &found);
             looks -= 1;
             if differences.is_empty() || looks == 0 {
                 return Ok(differences);

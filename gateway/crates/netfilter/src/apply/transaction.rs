@@ -8,11 +8,14 @@ use super::ApplyError;
 use crate::batch::{Batch, Mode, Origin};
 use crate::delta::{End, Make, STAGE_SUFFIX};
 use crate::dump::Snapshot;
-use crate::live::{self, LiveChanges, LiveSet};
+use crate::grants::{self, Grant, GrantSet};
+use crate::live::{self, LiveChanges, LiveSet, Running};
 use crate::lower;
 use crate::object::{Element, FoundChain, FoundSet, FoundTable, Table};
 use crate::value::Name;
 
+/// The tag of changes to the grants.
+pub(super) const GRANTS_ORIGIN: &str = "the grants";
 /// The tag of changes to the live set.
 pub(super) const LIVE_ORIGIN: &str = "the live marks";
 
@@ -38,7 +41,7 @@ impl Transaction {
         table: &Table,
         present: &Snapshot,
         want: &Ruleset,
-        live: &LiveSet,
+        running: Running<'_>,
     ) -> Result<Self, ApplyError> {
         let mut this = Self::new(table);
         // What others changed between the snapshot and this would be left behind unseen.
@@ -51,7 +54,7 @@ impl Transaction {
             this.add_chain(want, name, Mode::Keep)?;
         }
         for name in want.sets.keys() {
-            this.add_set(want, name, live)?;
+            this.add_set(want, name, running)?;
         }
         for name in want.chains.keys() {
             this.add_rules(want, name)?;
@@ -76,7 +79,7 @@ impl Transaction {
             this.add_chain(staged, name, Mode::Keep)?;
         }
         for name in copies {
-            this.add_set(staged, name, &LiveSet::new())?;
+            this.add_set(staged, name, Running::NONE)?;
         }
         Ok(this)
     }
@@ -88,15 +91,17 @@ impl Transaction {
         present: &Snapshot,
         prepared_generation: u32,
         staged: &Ruleset,
-        live: &LiveSet,
+        running: Running<'_>,
     ) -> Result<Self, ApplyError> {
         let mut this = Self::new(table);
         this.batch.require_generation(prepared_generation);
         this.batch.flush_rules(&Origin::from("the table"))?;
-        if present.sets.iter().any(|set| set.name.as_str() == LIVE) {
-            this.delete_set(LIVE)?;
+        for name in staged.sets.iter().filter(|(_, set)| set.timeout).map(|(name, _)| name) {
+            if present.sets.iter().any(|set| set.name.as_str() == name) {
+                this.delete_set(name)?;
+            }
+            this.add_set(staged, name, running)?;
         }
-        this.add_set(staged, LIVE, live)?;
         for name in staged.chains.keys() {
             // For the policies of base chains.
             this.add_chain(staged, name, Mode::Keep)?;
@@ -110,7 +115,8 @@ impl Transaction {
     /// What was there and is not used any more goes, and the sets come under their own names.
     pub(super) fn clean(table: &Table, present: &Snapshot, want: &Ruleset) -> Result<Self, ApplyError> {
         let mut this = Self::new(table);
-        let is_old = |set: &&FoundSet| !set.is_anonymous && set.name.as_str() != LIVE;
+        let is_kept = |set: &FoundSet| want.sets.get(set.name.as_str()).is_some_and(|set| set.timeout);
+        let is_old = |set: &&FoundSet| !set.is_anonymous && !is_kept(set);
         for set in present.sets.iter().filter(is_old) {
             this.batch.delete_set(&set.name, &tag("set", &set.name))?;
         }
@@ -120,8 +126,8 @@ impl Transaction {
             this.batch.delete_chain(&chain.name, &tag("chain", &chain.name))?;
         }
         this.delete_unwanted_counters(present, want)?;
-        for name in want.sets.keys().filter(|name| *name != LIVE) {
-            this.add_set(want, name, &LiveSet::new())?;
+        for name in want.sets.iter().filter(|(_, set)| !set.timeout).map(|(name, _)| name) {
+            this.add_set(want, name, Running::NONE)?;
         }
         Ok(this)
     }
@@ -161,8 +167,9 @@ impl Transaction {
             this.delete_set(name)?;
         }
         for name in make.replaced_sets.iter().chain(&make.sets) {
-            // The live set is in every rule set; were it new, its marks would come with the additions.
-            this.add_set(want, name, &LiveSet::new())?;
+            // The live set is in every rule set; were it new, its marks would come with the additions. Where the sets of
+            // grants are new, none was open.
+            this.add_set(want, name, Running::NONE)?;
         }
         for (name, keys) in &make.elements {
             this.add_elements(want, name, keys)?;
@@ -213,6 +220,21 @@ impl Transaction {
     pub(super) fn live(table: &Table, changes: &LiveChanges) -> Result<Self, ApplyError> {
         let mut this = Self::new(table);
         this.change_live(changes)?;
+        Ok(this)
+    }
+
+    /// New grants, and grants that end, and nothing else.
+    pub(super) fn grants(table: &Table, begun: &GrantSet, ended: &[Grant]) -> Result<Self, ApplyError> {
+        let mut this = Self::new(table);
+        let origin = Origin::from(GRANTS_ORIGIN);
+        let gone: GrantSet = ended.iter().map(|grant| (*grant, grants::LIFE_MAX)).collect();
+        for name in grants::SETS {
+            let spec = lower::set(name, &grants::set(name))?;
+            let gone = grants::elements(name, &gone)?.into_iter();
+            let gone: Vec<Element> = gone.map(|element| Element { timeout_ms: None, ..element }).collect();
+            this.batch.delete_elements(&spec, &gone, &origin)?;
+            this.batch.add_elements(&spec, &grants::elements(name, begun)?, Mode::MustBeNew, &origin)?;
+        }
         Ok(this)
     }
 
@@ -300,14 +322,14 @@ impl Transaction {
         Ok(self.batch.delete_set(&set, &tag("set", &set))?)
     }
 
-    /// Adds a set whole; the live set with the marks that are live.
-    fn add_set(&mut self, ruleset: &Ruleset, name: &str, live: &LiveSet) -> Step {
+    /// Adds a set whole; one that is managed at run time with what is in it.
+    fn add_set(&mut self, ruleset: &Ruleset, name: &str, running: Running<'_>) -> Step {
         let Some(set) = ruleset.sets.get(name) else { return Ok(()) };
         let spec = lower::set(name, set)?;
         self.batch.add_set(&spec, Mode::MustBeNew, &tag("set", &spec.name))?;
-        if name == LIVE {
-            let origin = Origin::from(LIVE_ORIGIN);
-            return Ok(self.batch.add_elements(&spec, &live::elements(live), Mode::MustBeNew, &origin)?);
+        if set.timeout {
+            let origin = Origin::from(if name == LIVE { LIVE_ORIGIN } else { GRANTS_ORIGIN });
+            return Ok(self.batch.add_elements(&spec, &running.elements(name)?, Mode::MustBeNew, &origin)?);
         }
         self.with_elements(name, set, set.elements.iter(), |batch, elements, origin| {
             batch.add_elements(&spec, elements, Mode::MustBeNew, origin)

@@ -11,6 +11,7 @@
 mod conntrack;
 mod deltas;
 mod flood;
+mod grants;
 mod load;
 mod log;
 mod namespace;

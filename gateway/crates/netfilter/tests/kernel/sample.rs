@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use netfilter::LiveSet;
 use policy::ruleset::{
-    Base, BaseKind, Chain, Counter, Data, DataType, Direction, Family, Field, Hook, Key, KeyType, LIVE, Mark,
-    Range, Rule, Ruleset, Set, State, Statement, Value, Verdict, Way,
+    Base, BaseKind, Chain, Counter, Data, DataType, Direction, Family, Field, GRANTS_IP4, GRANTS_IP6, Hook,
+    Key, KeyType, LIVE, Mark, Range, Rule, Ruleset, Set, State, Statement, Value, Verdict, Way,
 };
 
 /// The rule set of the policy's own example.
@@ -92,6 +92,7 @@ fn sets() -> BTreeMap<String, Set> {
     let mut counters = Set::map(vec![MarkKey], DataType::Counter);
     counters.elements.insert(Key::exact([Value::Mark(Mark(0x1001))]), Data::Counter("hits".to_owned()));
     let live = Set { timeout: true, ..Set::new(vec![MarkKey]) };
+    let grants = |address| Set { timeout: true, ..Set::new(vec![MarkKey, address, Protocol, Port]) };
     [
         ("zones", zones),
         ("pairs4", pairs4),
@@ -100,6 +101,8 @@ fn sets() -> BTreeMap<String, Set> {
         ("hosts", hosts),
         ("flow-counters", counters),
         (LIVE, live),
+        (GRANTS_IP4, grants(Ip4)),
+        (GRANTS_IP6, grants(Ip6)),
     ]
     .map(|(name, set)| (name.to_owned(), set))
     .into()
@@ -147,6 +150,28 @@ fn keyed() -> Vec<Rule> {
         rule([ip6, S::In { fields: vec![Source6, InInterface], set: "hosts".to_owned(), negated: false }]),
         rule([S::In { fields: vec![Field::Mark], set: LIVE.to_owned(), negated: false }]),
         rule([S::CounterFrom { fields: vec![Field::Mark], map: "flow-counters".to_owned() }]),
+        rule([
+            S::Family(Family::Ip4),
+            S::In {
+                fields: vec![Field::PacketMark, Destination4, Protocol, DestinationPort],
+                set: GRANTS_IP4.to_owned(),
+                negated: false,
+            },
+        ]),
+        rule([
+            S::Family(Family::Ip6),
+            S::Protocol(58),
+            S::In {
+                fields: vec![
+                    Field::Mark,
+                    Field::OpenerDestination6,
+                    Field::ConnectionProtocol,
+                    Field::OpenerDestinationPort,
+                ],
+                set: GRANTS_IP6.to_owned(),
+                negated: false,
+            },
+        ]),
         rule([S::VerdictFrom {
             fields: vec![Field::Direction, InInterface, OutInterface],
             map: "zones".to_owned(),
@@ -161,6 +186,8 @@ fn effects() -> Vec<Rule> {
         rule([S::Protocol(6), S::TcpSyn, S::ClampMss, S::SetMark(Mark(0))]),
         rule([S::Limit { per_second: 10, burst: 20 }, S::Counter("noted".to_owned()), S::Log { prefix }]),
         rule([S::Counter("hits".to_owned()), S::Verdict(Verdict::Drop)]),
+        rule([S::PacketIsGranted, S::MarkFromPacket]),
+        rule([S::ConnectionIsGranted]),
     ]
 }
 

@@ -40,7 +40,7 @@ fn edits() -> [(&'static str, Subject); 26] {
     let element = |set: &str, key: &str| Subject::Element(set.to_owned(), key.to_owned());
     [
         ("insert rule inet sekisho gate accept", rule("gate", 1)),
-        ("add rule inet sekisho gate accept", rule("gate", 4)),
+        ("add rule inet sekisho gate accept", rule("gate", 6)),
         ("delete rule inet sekisho gate handle @gate:2", rule("gate", 2)),
         ("replace rule inet sekisho gate handle @gate:3 counter name \"hits\" accept", rule("gate", 3)),
         (

@@ -53,6 +53,7 @@ pub(super) fn open(directory: &Path, budget: Budget) -> Result<(Log, Recovery), 
         disk,
         signer,
         budget,
+        critical_bytes_max: budget.bytes_max,
         edge,
         bundle,
         pending: Vec::new(),
@@ -63,6 +64,7 @@ pub(super) fn open(directory: &Path, budget: Budget) -> Result<(Log, Recovery), 
         _lock: lock,
     };
     let mut recovery = replay(&mut log)?;
+    log.set_budget(budget);
     recovery.created = created;
     recovery.journal_missing = journal_missing && !created;
     Ok((log, recovery))

@@ -111,7 +111,8 @@ impl Engine {
         self.hear(&answers, failures);
         own.into_iter().for_each(|observed| self.observations.handle_observed(observed));
         let now = Timestamp::now();
-        let is_whole = answers.len() + 1 == Role::ALL.len();
+        let is_here = |role: &Role| *role == Role::Console || answers.contains_key(role);
+        let is_whole = self.console.places.expected().all(|role| is_here(&role));
         if !is_whole && now.duration_since(self.console.started_at) < SETTLE_WAIT {
             return;
         }
@@ -191,7 +192,12 @@ impl Engine {
     fn roles(&self, answers: &Gathered) -> Observed {
         let is_here = |role: &Role| *role == Role::Console || answers.contains_key(role);
         let words = |here: bool| -> Named {
-            Role::ALL.iter().filter(|role| is_here(role) == here).map(|role| role.word()).collect()
+            self.console
+                .places
+                .expected()
+                .filter(|role| is_here(role) == here)
+                .map(|role| role.word())
+                .collect()
         };
         let fact =
             Roles { answering: words(true), silent: words(false), scraped_at: self.console.scraped_at.get() };

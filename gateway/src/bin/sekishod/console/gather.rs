@@ -48,6 +48,20 @@ pub(crate) struct Places {
     pub(crate) watch: PathBuf,
     /// The record role's.
     pub(crate) record: PathBuf,
+    /// The edge role's.
+    pub(crate) edge: PathBuf,
+    /// The files role's.
+    pub(crate) files: PathBuf,
+    /// Where core writes the roles' settings: a door's role is there while it has some.
+    pub(crate) services: PathBuf,
+}
+
+impl Places {
+    /// The roles that should answer: those that are always there, and those whose door the policy opens.
+    pub(crate) fn expected(&self) -> impl Iterator<Item = Role> {
+        let settings = |role: &Role| self.services.join(role.word()).with_extension("json");
+        Role::ALL.into_iter().filter(move |role| role.is_always_there() || settings(role).exists())
+    }
 }
 
 /// What every role said; a silent one is absent.
@@ -55,13 +69,19 @@ pub(crate) type Gathered = BTreeMap<Role, Measured>;
 
 /// Asks every role but this one.
 pub(crate) async fn gather(places: &Places) -> Gathered {
-    let Places { core, watch, record } = places;
-    let (core, watch, record) = tokio::join!(
+    let Places { core, watch, record, edge, files, services: _ } = places;
+    let (core, watch, record, edge, files) = tokio::join!(
         one(Role::Core, core, ANSWER_WAIT),
         one(Role::Watch, watch, ANSWER_WAIT),
-        one(Role::Record, record, ANSWER_WAIT)
+        one(Role::Record, record, ANSWER_WAIT),
+        one(Role::Edge, edge, ANSWER_WAIT),
+        one(Role::Files, files, ANSWER_WAIT)
     );
-    [core, watch, record].into_iter().flatten().map(|measured| (measured.role, measured)).collect()
+    [core, watch, record, edge, files]
+        .into_iter()
+        .flatten()
+        .map(|measured| (measured.role, measured))
+        .collect()
 }
 
 async fn one(role: Role, place: &Path, limit: Duration) -> Option<Measured> {
@@ -123,7 +143,18 @@ mod tests {
         let brief = Duration::from_millis(200);
         assert!(one(Role::Watch, &path("hangs"), brief).await.is_none());
         assert!(one(Role::Watch, &path("long"), brief).await.is_none());
-        let places = Places { core: path("core"), watch: path("gone"), record: path("lies") };
+        let places = Places {
+            core: path("core"),
+            watch: path("gone"),
+            record: path("lies"),
+            edge: path("gone"),
+            files: path("gone"),
+            services: path("services"),
+        };
+        assert_eq!(places.expected().count(), 4, "no door is open");
+        std::fs::create_dir(path("services")).unwrap();
+        std::fs::write(path("services/edge.json"), "{}").unwrap();
+        assert!(places.expected().any(|role| role == Role::Edge), "its door is open");
         let gathered = gather(&places).await;
         assert_eq!(gathered.keys().copied().collect::<Vec<_>>(), [Role::Core]);
     }

@@ -75,6 +75,21 @@ struct KeptToken {
     sha256: String,
 }
 
+/// A reader's certificate that was made and is accepted only once it is kept.
+#[derive(Debug)]
+pub(crate) struct NewReader {
+    name: String,
+    kept: Kept,
+    bundle: Bundle,
+}
+
+impl NewReader {
+    /// SHA-256 of the certificate, in hex.
+    pub(crate) fn sha256(&self) -> &str {
+        &self.kept.sha256
+    }
+}
+
 /// The keys.
 #[derive(Debug)]
 pub(crate) struct Keys {
@@ -202,11 +217,11 @@ impl Keys {
         self.readers.iter().map(reader).collect()
     }
 
-    /// Makes a certificate for a reader, in place of the former one of the same name.
+    /// Makes a certificate for a reader, which [`Keys::keep_reader`] puts in place.
     ///
     /// # Errors
-    /// When the name is none, there are too many, or it cannot be made or kept.
-    pub(crate) fn add_reader(&mut self, name: &str, now: Timestamp) -> Result<Bundle, KeysError> {
+    /// When the name is none, there are too many, or it cannot be made.
+    pub(crate) fn make_reader(&self, name: &str, now: Timestamp) -> Result<NewReader, KeysError> {
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
         if name.is_empty() || name.len() > READER_BYTES_MAX || !name.bytes().all(is_plain) {
             return Err(KeysError::Name(name.chars().take(READER_BYTES_MAX).collect()));
@@ -216,8 +231,21 @@ impl Keys {
         }
         let Identity { certificate, key, not_after, .. } = self.authority.reader(name, now)?;
         let kept = Kept { sha256: hex(&fingerprint(&pem(&certificate)?)), made_at: now, not_after };
-        self.keep_readers(|readers| drop(readers.insert(name.to_owned(), kept)))?;
-        Ok(Bundle { authority: self.authority_pem(), certificate, key, not_after })
+        let bundle = Bundle { authority: self.authority_pem(), certificate, key, not_after };
+        Ok(NewReader { name: name.to_owned(), kept, bundle })
+    }
+
+    /// Accepts a reader's certificate, in place of the former one of the same name.
+    ///
+    /// # Errors
+    /// When there are too many by now, or it cannot be kept.
+    pub(crate) fn keep_reader(&mut self, new: NewReader) -> Result<Bundle, KeysError> {
+        let NewReader { name, kept, bundle } = new;
+        if self.readers.len() >= READERS_MAX && !self.readers.contains_key(&name) {
+            return Err(KeysError::Full);
+        }
+        self.keep_readers(|readers| drop(readers.insert(name, kept)))?;
+        Ok(bundle)
     }
 
     /// Ends a reader's certificate.
@@ -231,16 +259,23 @@ impl Keys {
         self.keep_readers(|readers| drop(readers.remove(name)))
     }
 
-    /// Makes a token in place of the former one.
+    /// Makes a token, which [`Keys::keep_token`] puts in place.
     ///
     /// # Errors
-    /// When it cannot be made or kept.
-    pub(crate) fn new_token(&mut self) -> Result<String, KeysError> {
-        let token = hex(&random::<TOKEN_BYTES>()?);
+    /// When there is no randomness.
+    pub(crate) fn make_token() -> Result<String, KeysError> {
+        Ok(hex(&random::<TOKEN_BYTES>()?))
+    }
+
+    /// Accepts a token in place of the former one.
+    ///
+    /// # Errors
+    /// When it cannot be kept.
+    pub(crate) fn keep_token(&mut self, token: &str) -> Result<(), KeysError> {
         let kept = KeptToken { sha256: hex(&Sha256::digest(token.as_bytes())) };
         self.shelf.write(TOKEN, &kept)?;
         self.token = Some(kept);
-        Ok(token)
+        Ok(())
     }
 
     /// Changes the readers on disk first, then here.
@@ -250,6 +285,19 @@ impl Keys {
         self.shelf.write(READERS, &readers)?;
         self.readers = readers;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+impl Keys {
+    pub(crate) fn add_reader(&mut self, name: &str, now: Timestamp) -> Result<Bundle, KeysError> {
+        let new = self.make_reader(name, now)?;
+        self.keep_reader(new)
+    }
+
+    pub(crate) fn new_token(&mut self) -> Result<String, KeysError> {
+        let token = Keys::make_token()?;
+        self.keep_token(&token).map(|()| token)
     }
 }
 

@@ -10,8 +10,9 @@ mod keys;
 mod ntp;
 mod panel;
 mod probe;
+mod readers;
 mod settings;
-mod shelf;
+pub(crate) mod shelf;
 mod sockets;
 #[cfg(test)]
 mod tests;
@@ -38,13 +39,13 @@ use self::engine::Engine;
 use self::exposition::Exposition;
 pub(crate) use self::gather::Places;
 use self::gather::{Gathered, gather};
-use self::keys::{Keys, KeysError};
+use self::keys::Keys;
 use self::panel::Panel;
 use self::shelf::Shelf;
 use crate::memory;
 use crate::notify::{self, every, tick};
 use crate::sandbox;
-use crate::server::{self, Access, Letter};
+use crate::server::{self, Access, Letter, Peer};
 use crate::signals::{Signals, Word};
 
 /// Requests that wait for the loop at once.
@@ -137,14 +138,11 @@ impl Console {
         }))
     }
 
-    async fn turn(&self, mut letters: mpsc::Receiver<Letter>, signals: &mut Signals) {
+    async fn turn(self: &Rc<Self>, mut letters: mpsc::Receiver<Letter>, signals: &mut Signals) {
         let mut alive = notify::alive_every().map(every);
         loop {
             tokio::select! {
-                Some(letter) = letters.recv() => {
-                    // A client that left needs no answer.
-                    let _ = letter.reply.send(self.answer(letter.ask));
-                }
+                Some(letter) = letters.recv() => self.answer(letter),
                 () = tick(alive.as_mut()) => notify::alive(),
                 word = signals.next() => match word {
                     Word::Reload => {}
@@ -154,10 +152,17 @@ impl Console {
         }
     }
 
-    fn answer(&self, ask: Ask) -> Answer {
-        match ask {
+    /// Answers beside the loop: what is given away waits for its entry in the log.
+    fn answer(self: &Rc<Self>, letter: Letter) {
+        let Letter { peer, ask, reply } = letter;
+        let answer = match ask {
             Ask::Measure {} => Answer::Measured(Box::new(self.measured())),
-            Ask::Console(ask) => self.answer_console(ask),
+            Ask::Console(ask) => {
+                let console = Rc::clone(self);
+                // A client that left needs no answer.
+                spawn_local(async move { drop(reply.send(console.answer_console(ask, peer).await)) });
+                return;
+            }
             Ask::Status {}
             | Ask::Apply { .. }
             | Ask::Flows { .. }
@@ -167,32 +172,28 @@ impl Console {
             | Ask::RenderServices {}
             | Ask::Denials {}
             | Ask::Watch(_)
-            | Ask::Record(_) => failed(FaultKind::BadRequest, "this role only knows the controls: ask core"),
-        }
+            | Ask::Record(_)
+            | Ask::Persons(_)
+            | Ask::Sessions(_)
+            | Ask::Vendors(_)
+            | Ask::Edge(_) => failed(FaultKind::BadRequest, "this role only knows the controls: ask core"),
+        };
+        let _ = reply.send(answer);
     }
 
-    fn answer_console(&self, ask: ConsoleAsk) -> Answer {
-        let now = Timestamp::now();
+    async fn answer_console(&self, ask: ConsoleAsk, peer: Peer) -> Answer {
+        let by = peer.user;
         let changed = match ask {
-            ConsoleAsk::Controls {} => match self.panel.borrow().controls(now) {
+            ConsoleAsk::Controls {} => match self.panel.borrow().controls(Timestamp::now()) {
                 Some(controls) => Ok(ConsoleAnswer::Controls(controls)),
                 None => return failed(FaultKind::Busy, "nothing has been judged yet; try again in a moment"),
             },
             ConsoleAsk::Readers {} => Ok(ConsoleAnswer::Readers(self.keys.borrow().readers())),
-            ConsoleAsk::AddReader { name } => {
-                self.keys.borrow_mut().add_reader(&name, now).map(ConsoleAnswer::Bundle)
-            }
-            ConsoleAsk::RemoveReader { name } => {
-                self.keys.borrow_mut().remove_reader(&name).map(|()| ConsoleAnswer::Removed {})
-            }
-            ConsoleAsk::NewToken {} => self.new_token(),
+            ConsoleAsk::AddReader { name } => self.add_reader(by, name).await,
+            ConsoleAsk::RemoveReader { name } => self.remove_reader(by, name).await,
+            ConsoleAsk::NewToken {} => self.new_token(by).await,
         };
         changed.map_or_else(|error| failed(FaultKind::Failed, &error.to_string()), Answer::Console)
-    }
-
-    fn new_token(&self) -> Result<ConsoleAnswer, KeysError> {
-        let mut keys = self.keys.borrow_mut();
-        Ok(ConsoleAnswer::Token { token: keys.new_token()?, authority: keys.authority_pem() })
     }
 
     fn measured(&self) -> Measured {
@@ -221,7 +222,7 @@ impl Console {
     async fn exposition(&self) -> prometheus::Result<String> {
         let answers = self.answers().await;
         let mut exposition = Exposition::default();
-        for role in Role::ALL {
+        for role in self.places.expected() {
             let measured = answers.get(&role);
             let started_at =
                 if role == Role::Console { Some(self.started_at) } else { measured.map(|m| m.started_at) };

@@ -41,7 +41,14 @@ impl House {
     async fn open(auth: MetricsAuth) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = |name: &str| directory.path().join(name);
-        let places = Places { core: path("core"), watch: path("watch"), record: path("record") };
+        let places = Places {
+            core: path("core"),
+            watch: path("watch"),
+            record: path("record"),
+            edge: path("edge"),
+            files: path("files"),
+            services: path("services"),
+        };
         let console = Console::open(&places, Shelf::new(directory.path())).unwrap();
         let at = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let mut door = Door::default();
@@ -138,6 +145,24 @@ async fn a_reader_with_a_certificate_reads_and_everybody_else_gets_an_alert() {
             assert_eq!(house.ask(&reader, PAGE).await, "", "removed");
             house.wait_counted("handshake", 4.0).await;
             assert_eq!(house.counted("answered"), 1.0);
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn no_key_is_given_that_cannot_be_recorded_and_what_ends_ends_all_the_same() {
+    let local = LocalSet::new();
+    local
+        .run_until(async {
+            let house = House::open(MetricsAuth::MutualTls).await;
+            let reader = house.reader("prometheus");
+            assert!(house.console.add_reader(1000, "second".to_owned()).await.is_err());
+            assert!(house.console.new_token(1000).await.is_err());
+            let names = || house.console.keys.borrow().readers().into_iter().map(|reader| reader.name);
+            assert_eq!(names().collect::<Vec<_>>(), ["prometheus"], "nothing was changed");
+            assert!(house.console.remove_reader(1000, "prometheus".to_owned()).await.is_err());
+            assert_eq!(names().count(), 0);
+            assert_eq!(house.ask(&reader, PAGE).await, "", "removed");
         })
         .await;
 }

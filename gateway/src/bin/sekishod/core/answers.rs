@@ -38,6 +38,10 @@ impl Core {
                 failed(FaultKind::BadRequest, "ask the record role: core does not hold the log")
             }
             Ask::Console(_) => failed(FaultKind::BadRequest, "ask the console role"),
+            Ask::Persons(ask) => return self.persons(peer, ask, reply),
+            Ask::Vendors(ask) => return self.vendors(ask, reply),
+            Ask::Sessions(ask) => self.sessions(peer, ask),
+            Ask::Edge(_) => failed(FaultKind::BadRequest, "ask the edge role"),
         };
         // A client that left needs no answer.
         let _ = reply.send(answer);
@@ -83,6 +87,7 @@ impl Core {
                 self.prepared(result, peer, dry_run, reply);
             }
             Ready::TimeTrusted { reply } => drop(reply.send(self.trust_time())),
+            Ready::Then(then) => then(self),
         }
     }
 
@@ -114,8 +119,11 @@ impl Core {
             let _ = reply.send(Answer::Planned(change));
             return;
         }
+        let same_rules = has_rules_of(&plan, self.enforcer.standing().policy());
         match self.enforcer.handle_request(plan, self.clocks.now()) {
-            Ok(ticket) => drop(self.waiting.insert(ticket, Waiting { reply, change, by: peer.user })),
+            Ok(ticket) => {
+                drop(self.waiting.insert(ticket, Waiting { reply, change, by: peer.user, same_rules }));
+            }
             Err(error) => drop(reply.send(failed(FaultKind::Busy, &error.to_string()))),
         }
     }
@@ -230,6 +238,28 @@ impl Core {
         });
     }
 
+    /// Does something, and answers, once an event is durable; without the record it is not done.
+    pub(super) fn recorded_first<A: Send + 'static>(
+        &mut self,
+        event: Event,
+        reply: oneshot::Sender<A>,
+        refuse: impl FnOnce(Fault) -> A + Send + 'static,
+        then: impl FnOnce(&mut Core) -> A + Send + 'static,
+    ) {
+        let recorded = self.witness.record(event);
+        let ready = self.ready.clone();
+        tokio::spawn(async move {
+            match recorded.await {
+                Ok(_) => {
+                    // Whoever asked may have gone; it is done nevertheless.
+                    let then = move |core: &mut Core| drop(reply.send(then(core)));
+                    drop(ready.send(Ready::Then(Box::new(then))).await);
+                }
+                Err(error) => drop(reply.send(refuse(Fault::new(FaultKind::Failed, unrecorded(&error))))),
+            }
+        });
+    }
+
     fn trust_time(&mut self) -> Answer {
         self.enforcer.handle_time_trusted(self.clocks.now());
         self.time_changed();
@@ -284,7 +314,13 @@ fn requested(plan: &Plan, before: Option<&Plan>, peer: Peer) -> Event {
         added: change.added.iter().collect(),
         removed: change.removed.iter().collect(),
         narrowed: change.narrowed.iter().collect(),
+        same_rules: has_rules_of(plan, before),
     }
+}
+
+/// Whether a plan's rule set is the one in force, so that putting it there opens and closes nothing.
+fn has_rules_of(plan: &Plan, before: Option<&Plan>) -> bool {
+    before.is_some_and(|before| before.id() == plan.id())
 }
 
 fn unrecorded(error: &RecordError) -> String {

@@ -1,11 +1,13 @@
 //! Configuration of the kept daemons (dnsmasq, chronyd, dhcpcd), written for units that restart them when it changes, and
 //! the settings of the other roles, which read them again.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use policy::model::Policy;
 use policy::services::{self, ServicesError};
 use thiserror::Error;
 
@@ -34,6 +36,8 @@ pub(crate) fn write(directory: &Path, plan: &Plan) -> Result<(), FilesError> {
         ("watch.json", Some(services::watch_conf(policy, &plan.ruleset)?)),
         ("record.json", Some(services::record_conf(policy)?)),
         ("console.json", Some(services::console_conf(policy)?)),
+        ("edge.json", edge(policy)?),
+        ("files.json", files(policy)?),
     ];
     let failed = |path: &Path| {
         let path = path.to_owned();
@@ -48,6 +52,18 @@ pub(crate) fn write(directory: &Path, plan: &Plan) -> Result<(), FilesError> {
         done.map_err(failed(&path))?;
     }
     Ok(())
+}
+
+/// The doors' roles have settings only while the policy opens their door: who asks them whether they live looks at that.
+fn edge(policy: &Policy) -> Result<Option<String>, ServicesError> {
+    let is_open = policy.vpn.is_some() || policy.maintenance.is_some();
+    // Vendors' own authorities do not travel with the policy yet: engineers have certificates of the clinic's.
+    is_open.then(|| services::edge_conf(policy, &BTreeMap::new())).transpose()
+}
+
+fn files(policy: &Policy) -> Result<Option<String>, ServicesError> {
+    let is_open = policy.vendors.values().any(|vendor| !vendor.files.is_empty());
+    is_open.then(|| services::files_conf(policy)).transpose()
 }
 
 fn put(path: &Path, text: &str) -> io::Result<()> {

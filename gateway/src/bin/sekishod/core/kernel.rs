@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use enforce::{Failure, LiveSet};
+use netfilter::grants::{Grant, GrantError, GrantSet};
 use netfilter::{Difference, Netfilter, NetlinkError, Subject};
 use policy::compile;
 use policy::ruleset::Ruleset;
@@ -72,6 +73,32 @@ impl Kernel {
         let (foreign, own): (Vec<_>, Vec<_>) = found.into_iter().partition(is_foreign);
         let words = |found: Vec<Difference>| found.iter().map(ToString::to_string).collect();
         Ok(Comparison { own: words(own), foreign: words(foreign) })
+    }
+
+    /// Opens a grant, read back equal.
+    pub(crate) fn open_grant(&mut self, grant: Grant, life: Duration) -> Result<(), GrantError> {
+        self.filter.add_grants(&GrantSet::from([(grant, life)]))
+    }
+
+    /// Ends a grant; one that has ended is no error, be it by itself or with the sets that held it, as when all is closed.
+    pub(crate) fn end_grant(&mut self, grant: &Grant) -> Result<(), GrantError> {
+        let Err(error) = self.filter.remove_grants(&[*grant]) else { return Ok(()) };
+        let is_gone = match self.filter.grants() {
+            Ok(open) => !open.contains_key(grant),
+            Err(_) => !self.filter.expected_grants().contains_key(grant),
+        };
+        if is_gone { Ok(()) } else { Err(error) }
+    }
+
+    /// Ends every grant that a former run left; gives how many there were.
+    pub(crate) fn end_all_grants(&mut self) -> Result<usize, GrantError> {
+        // Without our table there are no grants.
+        let Ok(found) = self.filter.grants() else { return Ok(0) };
+        let found: Vec<Grant> = found.into_keys().collect();
+        if !found.is_empty() {
+            self.filter.remove_grants(&found)?;
+        }
+        Ok(found.len())
     }
 
     /// Whether our chains were all there at the last comparison: the guard stands, though its rules may be old.

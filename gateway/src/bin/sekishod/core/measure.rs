@@ -2,6 +2,7 @@
 //! Nothing is counted here that an event does not count: these are readings of the kernel and of the state machine.
 
 mod neighbours;
+mod settings;
 mod totals;
 
 use std::fs;
@@ -19,6 +20,7 @@ use policy::guideline::posture;
 use policy::model::{Policy, ZoneKind};
 
 pub(super) use self::neighbours::Neighbourhood;
+use self::settings::SettingsLooked;
 pub(super) use self::totals::Totals;
 use super::plan::Plan;
 use super::{Core, sysctl};
@@ -37,6 +39,8 @@ pub(super) struct Looked {
     pub(super) repaired_at: Option<Timestamp>,
     /// Reverse-path filters of the zones' interfaces, and when they were read.
     paths: Option<(Timestamp, ReversePath)>,
+    /// Settings of the kernel.
+    pub(super) settings: SettingsLooked,
 }
 
 impl Looked {
@@ -132,6 +136,9 @@ impl Core {
         }
         if let Some((at, paths)) = &self.looked.paths {
             say(*at, paths.clone().into());
+        }
+        if let Some((at, settings)) = self.looked.settings.observation() {
+            say(at, settings.into());
         }
         if let Some((at, neighbours)) = self.neighbourhood.observation() {
             say(at, neighbours.into());

@@ -2,16 +2,21 @@
 //! It parses only what an authorised peer sends; nothing from the network ever reaches it.
 
 mod answers;
+mod doors;
+mod engineers;
 mod feed;
 mod files;
+mod grants;
 mod kernel;
 mod measure;
 mod network;
 mod orders;
+mod persons;
 mod plan;
 mod sysctl;
 mod telling;
 mod time;
+mod tun;
 mod witness;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -21,15 +26,17 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use enforce::{Enforcer, Standing, Ticket};
 use events::{Event, Role};
-use gateway::accounts::{ADMIN_GROUP, Accounts, CONSOLE_USER, WATCH_USER};
+use gateway::accounts::{ADMIN_GROUP, Accounts, CONSOLE_USER, EDGE_USER, WATCH_USER};
 use gateway::recorder::Recorder;
 use gateway::store::Store;
 use gateway::wire::{Answer, Change};
 use jiff::Timestamp;
 use policy::ruleset::Mark;
+use session::SessionId;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
+use self::doors::{Doors, DoorsLetter, Service};
 use self::kernel::Kernel;
 use self::measure::{Looked, Neighbourhood, Totals};
 use self::network::Network;
@@ -84,12 +91,15 @@ struct Core {
     looked: Looked,
     totals: Totals,
     neighbourhood: Neighbourhood,
+    doors: Doors,
 }
 
 struct Waiting {
     reply: oneshot::Sender<Answer>,
     change: Change,
     by: u32,
+    /// The rule set asked for was in force already.
+    same_rules: bool,
 }
 
 /// What was made ready beside the loop.
@@ -98,6 +108,8 @@ enum Ready {
     Policy { result: Result<Plan, PlanError>, peer: Peer, dry_run: bool, reply: oneshot::Sender<Answer> },
     /// It is in the record who says that the time is good.
     TimeTrusted { reply: oneshot::Sender<Answer> },
+    /// What had to be recorded first is; this is to be done now.
+    Then(Box<dyn FnOnce(&mut Core) + Send>),
 }
 
 /// Serves until told to stop. The firewall stays as it is.
@@ -111,10 +123,11 @@ pub(crate) async fn run(state: &Path, runtime: &Path, record: &Path) -> Result<(
     let mut core = Core::start(store, runtime, recorder, ready)?;
     core.settle().await;
     core.established()?;
-    let letters = listen(runtime, accounts)?;
+    let letters = listen(runtime, &accounts)?;
+    let doors = listen_doors(runtime, &accounts, &core)?;
     notify::ready(&core.line());
     tracing::info!(state = core.line(), "ready");
-    core.turn(letters, ready_rx, &mut signals).await;
+    core.turn(Inbox { letters, doors, ready: ready_rx }, &mut signals).await;
     notify::stopping();
     core.witness.last(Event::RoleStopping { role: Role::Core }).await;
     tracing::info!("stopping; the firewall stays as it is");
@@ -122,7 +135,7 @@ pub(crate) async fn run(state: &Path, runtime: &Path, record: &Path) -> Result<(
 }
 
 /// Opens the sockets of admins, of the console and of the watch role.
-fn listen(runtime: &Path, accounts: Accounts) -> Result<mpsc::Receiver<Letter>> {
+fn listen(runtime: &Path, accounts: &Accounts) -> Result<mpsc::Receiver<Letter>> {
     let own = rustix::process::geteuid().as_raw();
     let path = runtime.join("core.sock");
     let listener = server::bind(&path, Access::Group(accounts.group_id(ADMIN_GROUP)))
@@ -141,10 +154,39 @@ fn listen(runtime: &Path, accounts: Accounts) -> Result<mpsc::Receiver<Letter>> 
     Ok(letters)
 }
 
+/// Opens the socket of the edge role.
+fn listen_doors(runtime: &Path, accounts: &Accounts, core: &Core) -> Result<mpsc::Receiver<DoorsLetter>> {
+    let own = rustix::process::geteuid().as_raw();
+    let path = runtime.join("doors.sock");
+    let listener = server::bind(&path, Access::Group(accounts.group_id(EDGE_USER)))
+        .with_context(|| format!("cannot listen on `{}`", path.display()))?;
+    let (send, letters) = mpsc::channel(LETTERS_MAX);
+    tokio::spawn(doors::serve(listener, Service { core: send, changed: core.doors.watch(), own }));
+    Ok(letters)
+}
+
+/// Random bytes of the kernel's.
+fn random<const N: usize>() -> Result<[u8; N], rustix::io::Errno> {
+    let mut bytes = [0; N];
+    let mut filled = 0;
+    while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        filled += rustix::rand::getrandom(rest, rustix::rand::GetRandomFlags::empty())?;
+    }
+    Ok(bytes)
+}
+
+/// What reaches the loop.
+struct Inbox {
+    letters: mpsc::Receiver<Letter>,
+    doors: mpsc::Receiver<DoorsLetter>,
+    ready: mpsc::Receiver<Ready>,
+}
+
 impl Core {
     fn start(store: Store, runtime: &Path, recorder: Recorder, ready: mpsc::Sender<Ready>) -> Result<Core> {
         let clocks = Clocks::start();
         let now = clocks.now();
+        let (doors, left) = Doors::open(&store)?;
         let last = last_applied(&store);
         let damage = last.as_ref().err().filter(|why| *why != NO_POLICY).cloned();
         let trusted = time::still_trusted(&store, now.wall);
@@ -172,13 +214,27 @@ impl Core {
             looked: Looked::default(),
             totals: Totals::default(),
             neighbourhood: Neighbourhood::default(),
+            doors,
         };
         core.witness
             .note(Event::RoleStarted { role: Role::Core, version: env!("CARGO_PKG_VERSION").to_owned() });
         if let Some(why) = damage {
             core.warn(why);
         }
+        core.shut_doors(&left);
         Ok(core)
+    }
+
+    /// Nothing that a former run opened goes on: first in the kernel, then in words.
+    fn shut_doors(&mut self, left: &[SessionId]) {
+        match self.kernel.end_all_grants() {
+            Ok(0) => {}
+            Ok(count) => tracing::warn!(count, "ended grants of a former run"),
+            Err(error) => self.warn(format!("grants of a former run could not be ended yet: {error}")),
+        }
+        for session in left {
+            self.witness.note(doors::left_behind(session));
+        }
     }
 
     /// Ready is said of a state that was read back, and of no other: else the service manager shall try again.
@@ -190,19 +246,20 @@ impl Core {
     }
 
     /// The loop: one thing at a time, each carried to its end before the next.
-    async fn turn(
-        &mut self,
-        mut letters: mpsc::Receiver<Letter>,
-        mut ready: mpsc::Receiver<Ready>,
-        signals: &mut Signals,
-    ) {
+    async fn turn(&mut self, Inbox { mut letters, mut doors, mut ready }: Inbox, signals: &mut Signals) {
         let mut look = every(LOOK_EVERY);
         let mut alive = notify::alive_every().map(every);
+        let mut beat = every(doors::BEAT);
         loop {
             self.settle().await;
+            self.settle_doors();
             let due = self.enforcer.poll_timeout(self.clocks.now());
+            let session = self.doors.poll_timeout(self.session_now());
+            let due = [due, session].into_iter().flatten().min();
             tokio::select! {
                 Some(letter) = letters.recv() => self.letter(letter),
+                Some(letter) = doors.recv() => self.door(letter),
+                _ = beat.tick() => self.beat(),
                 Some(ready) = ready.recv() => self.ready(ready),
                 () = wait(due.map(|at| self.clocks.instant(at))) => self.enforcer.handle_timeout(self.clocks.now()),
                 _ = look.tick() => self.look().await,

@@ -17,7 +17,7 @@ use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder};
 use thiserror::Error;
 use tokio::time::timeout;
 
-use super::sysctl;
+use super::sysctl::{self, Changed};
 
 /// "It is there already" as the kernel says it.
 const EEXIST: i32 = 17;
@@ -49,6 +49,17 @@ pub(crate) enum NetworkError {
 #[derive(Debug)]
 pub(crate) struct Network {
     handle: Handle,
+    /// Interfaces whose settings were right once: what differs since then, somebody else changed.
+    set: BTreeSet<u32>,
+}
+
+/// What came of bringing the network to what the policy has.
+#[derive(Debug, Default)]
+pub(crate) struct Settled {
+    /// What could not be done, in words.
+    pub(crate) problems: Vec<String>,
+    /// Settings of interfaces that had been right, were not any more, and are again.
+    pub(crate) changed: Vec<Changed>,
 }
 
 /// What the kernel has now.
@@ -56,6 +67,15 @@ pub(crate) struct Network {
 struct Present {
     links: BTreeMap<String, u32>,
     addresses: BTreeSet<(u32, IpNet)>,
+}
+
+/// An interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Link {
+    /// Its number.
+    pub(crate) index: u32,
+    /// Largest packet in bytes.
+    pub(crate) mtu_bytes: Option<u32>,
 }
 
 /// Somebody who answers on a link.
@@ -78,12 +98,47 @@ impl Network {
     pub(crate) fn open() -> Result<Self, NetworkError> {
         let (connection, handle, _) = rtnetlink::new_connection().map_err(NetworkError::Open)?;
         tokio::spawn(connection);
-        Ok(Network { handle })
+        Ok(Network { handle, set: BTreeSet::new() })
     }
 
-    /// Brings what is there to what the policy has; returns what could not be done, in words.
-    pub(crate) async fn settle(&self, policy: &Policy) -> Result<Vec<String>, NetworkError> {
+    /// Brings what is there to what the policy has.
+    pub(crate) async fn settle(&mut self, policy: &Policy) -> Result<Settled, NetworkError> {
         timeout(ANSWER_WAIT, self.settle_zones(policy)).await.unwrap_or(Err(NetworkError::Silent))
+    }
+
+    /// An interface by its name, if there is one.
+    pub(crate) async fn link(&self, name: &str) -> Result<Option<Link>, NetworkError> {
+        let find = async {
+            let mut links = self.handle.link().get().execute();
+            let failed = |source| NetworkError::Request { doing: "list interfaces".to_owned(), source };
+            while let Some(message) = links.try_next().await.map_err(failed)? {
+                let is_it = |attribute: &LinkAttribute| matches!(attribute, LinkAttribute::IfName(found) if found == name);
+                if message.attributes.iter().any(is_it) {
+                    let mtu_bytes = message.attributes.iter().find_map(|attribute| match attribute {
+                        LinkAttribute::Mtu(bytes) => Some(*bytes),
+                        _ => None,
+                    });
+                    return Ok(Some(Link { index: message.header.index, mtu_bytes }));
+                }
+            }
+            Ok(None)
+        };
+        timeout(ANSWER_WAIT, find).await.unwrap_or(Err(NetworkError::Silent))
+    }
+
+    /// Sets the largest packet of an interface.
+    pub(crate) async fn set_mtu(&self, index: u32, mtu_bytes: u32) -> Result<(), NetworkError> {
+        let request = LinkUnspec::new_with_index(index).mtu(mtu_bytes).build();
+        let failed = |source| NetworkError::Request { doing: "set the MTU".to_owned(), source };
+        let setting = async { self.handle.link().set(request).execute().await.map_err(failed) };
+        timeout(ANSWER_WAIT, setting).await.unwrap_or(Err(NetworkError::Silent))
+    }
+
+    /// Removes an interface.
+    pub(crate) async fn remove_link(&self, index: u32) -> Result<(), NetworkError> {
+        let failed = |source| NetworkError::Request { doing: "remove an interface".to_owned(), source };
+        let removing = async { self.handle.link().del(index).execute().await.map_err(failed) };
+        timeout(ANSWER_WAIT, removing).await.unwrap_or(Err(NetworkError::Silent))
     }
 
     /// Everybody whom the kernel knows to answer; at most [`NEIGHBOURS_MAX`].
@@ -124,20 +179,27 @@ impl Network {
         Ok(found)
     }
 
-    async fn settle_zones(&self, policy: &Policy) -> Result<Vec<String>, NetworkError> {
+    async fn settle_zones(&mut self, policy: &Policy) -> Result<Settled, NetworkError> {
         let present = self.present().await?;
-        let mut problems = Vec::new();
+        self.set.retain(|index| present.links.values().any(|there| there == index));
+        let mut settled = Settled::default();
+        let problems = &mut settled.problems;
         for zone in &policy.zones {
             let Some(name) = zone.interface.as_deref() else { continue };
             let Some(&index) = present.links.get(name) else {
                 problems.push(format!("zone `{}`: there is no interface `{name}` yet", zone.name));
                 continue;
             };
+            let asserted = sysctl::interface(name, zone.wan.as_ref().is_some_and(|wan| wan.accept_ra));
+            problems.extend(asserted.failed.iter().map(|error| format!("zone `{}`: {error}", zone.name)));
+            if !self.set.insert(index) {
+                settled.changed.extend(asserted.changed);
+            }
             if let Err(error) = self.settle_zone(zone, name, index, &present).await {
                 problems.push(format!("zone `{}`: {error}", zone.name));
             }
         }
-        Ok(problems)
+        Ok(settled)
     }
 
     async fn settle_zone(
@@ -146,8 +208,7 @@ impl Network {
         name: &str,
         index: u32,
         present: &Present,
-    ) -> Result<(), anyhow::Error> {
-        sysctl::interface(name, zone.wan.as_ref().is_some_and(|wan| wan.accept_ra))?;
+    ) -> Result<(), NetworkError> {
         self.up(name, index).await?;
         for address in &zone.gateway {
             if !present.addresses.contains(&(index, *address)) {

@@ -3,7 +3,9 @@
 use enforce::{Command, Failure, Order, Standing, Step};
 use events::Event;
 
+use super::network::Settled;
 use super::plan::Plan;
+use super::sysctl::{Asserted, Changed};
 use super::{Core, REPAIRED_MAX, files, sysctl, time};
 use crate::notify;
 
@@ -90,27 +92,31 @@ impl Core {
 
     /// What surrounds the rules, in order: settings, then addresses and routes, then forwarding, then services.
     async fn surround(&mut self, plan: &Plan) -> Result<(), Failure> {
-        let mut problems: Vec<String> = sysctl::general().iter().map(ToString::to_string).collect();
-        self.settle_network(plan).await;
-        problems.extend(sysctl::forwarding(true).err().map(|error| error.to_string()));
+        let words = |asserted: Asserted| asserted.failed.into_iter().map(|error| error.to_string());
+        let mut problems: Vec<String> = words(sysctl::general()).collect();
+        // What a new policy sets anew nobody else changed.
+        let _ = self.settle_network(plan).await;
+        problems.extend(words(sysctl::forwarding(true)));
         problems.extend(files::write(&self.services, plan).err().map(|error| error.to_string()));
         if problems.is_empty() { Ok(()) } else { Err(Failure(problems.join("; "))) }
     }
 
-    async fn settle_network(&mut self, plan: &Plan) {
-        let problems = match self.network.settle(&plan.policy).await {
-            Ok(problems) => problems,
-            Err(error) => vec![error.to_string()],
-        };
+    async fn settle_network(&mut self, plan: &Plan) -> Vec<Changed> {
+        let device = self.settle_tun(&plan.policy).await;
+        let settled = self.network.settle(&plan.policy).await;
+        let Settled { mut problems, changed } = settled
+            .unwrap_or_else(|error| Settled { problems: vec![error.to_string()], ..Settled::default() });
+        problems.extend(device);
         for problem in problems.iter().filter(|problem| !self.problems.contains(problem)) {
             tracing::warn!(problem, "interfaces");
             self.witness.note(Event::Trouble { what: events::event::text(problem) });
         }
         self.problems = problems;
+        changed
     }
 
     fn stop_forwarding(&mut self) {
-        if let Err(error) = sysctl::forwarding(false) {
+        for error in sysctl::forwarding(false).failed {
             self.warn(error.to_string());
         }
     }
@@ -122,11 +128,29 @@ impl Core {
             Standing::Unknown => {}
             Standing::Closed => self.look_for_drift(None),
             Standing::Applied(plan) => {
-                self.settle_network(&plan).await;
+                let mut settings = sysctl::general();
+                settings.changed.extend(self.settle_network(&plan).await);
+                settings.extend(sysctl::forwarding(true));
+                self.settings_found(settings);
                 self.look_for_drift(Some(&plan));
             }
         }
         self.record_time();
+    }
+
+    /// Tells what somebody else changed among the settings, and what could not be put back.
+    fn settings_found(&mut self, Asserted { changed, failed }: Asserted) {
+        let news = self.looked.settings.take(&changed, &failed, self.clocks.now().wall);
+        for error in failed.iter().filter(|error| news.contains(error.name())) {
+            self.witness.note(Event::Trouble { what: events::event::text(&error.to_string()) });
+            self.warn(error.to_string());
+        }
+        if changed.is_empty() {
+            return;
+        }
+        let words: Vec<String> = changed.iter().map(ToString::to_string).collect();
+        self.witness.note(Event::SettingsChanged { settings: words.iter().collect() });
+        self.warn(format!("somebody else changed settings of the kernel, put back: {}", words.join(", ")));
     }
 
     fn look_for_drift(&mut self, plan: Option<&Plan>) {

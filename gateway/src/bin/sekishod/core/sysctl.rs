@@ -35,6 +35,11 @@ const GENERAL: [(&str, &str); 14] = [
     ("net/ipv6/conf/all/accept_source_route", "0"),
 ];
 
+/// Of these, what the ledger of connections relies on.
+const LEDGER: [&str; 3] = ["nf_conntrack_acct", "nf_conntrack_timestamp", "nf_conntrack_events"];
+/// Longest value told of a setting.
+const VALUE_CHARS_MAX: usize = 16;
+
 /// Settings of each interface of a zone, for the interfaces that were there before the defaults were set.
 const PER_INTERFACE: [(&str, &str, &str); 6] = [
     ("ipv4", "rp_filter", "1"),
@@ -45,18 +50,83 @@ const PER_INTERFACE: [(&str, &str, &str); 6] = [
     ("ipv6", "accept_source_route", "0"),
 ];
 
-/// Writes the settings of the whole box; one that fails does not keep the others from being set.
-pub(crate) fn general() -> Vec<SysctlError> {
-    GENERAL.iter().filter_map(|(name, value)| write(name, value).err()).collect()
+/// What came of asking for settings.
+#[derive(Debug, Default)]
+pub(crate) struct Asserted {
+    /// What had another value and has the right one now.
+    pub(crate) changed: Vec<Changed>,
+    /// What has not, one by one: one that fails does not keep the others from being set.
+    pub(crate) failed: Vec<SysctlError>,
 }
 
-/// Writes the settings of one interface. `accept_ra` says whether router advertisements are listened to although the
-/// box forwards, as only a WAN does.
-pub(crate) fn interface(name: &str, accept_ra: bool) -> Result<(), SysctlError> {
-    for (family, key, value) in PER_INTERFACE {
-        write(&format!("net/{family}/conf/{name}/{key}"), value)?;
+/// A setting that had another value.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Changed {
+    /// Its name, with dots.
+    pub(crate) name: String,
+    /// The value that it had, cut short.
+    was: String,
+}
+
+impl Changed {
+    /// Whether the ledger of connections relies on it; else the rules do.
+    pub(crate) fn is_ledgers(&self) -> bool {
+        is_ledgers(&self.name)
     }
-    write(&format!("net/ipv6/conf/{name}/accept_ra"), if accept_ra { "2" } else { "0" })
+}
+
+impl SysctlError {
+    /// The setting's name, with dots.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl std::fmt::Display for Changed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "`{}` was {}", self.name, self.was)
+    }
+}
+
+impl Asserted {
+    /// Takes over what came of asking for others.
+    pub(crate) fn extend(&mut self, other: Asserted) {
+        let Asserted { changed, failed } = other;
+        self.changed.extend(changed);
+        self.failed.extend(failed);
+    }
+
+    fn assert(&mut self, name: &str, value: &'static str) {
+        match assert(name, value) {
+            Ok(changed) => self.changed.extend(changed),
+            Err(error) => self.failed.push(error),
+        }
+    }
+}
+
+/// Whether a setting is one that the ledger of connections relies on.
+pub(crate) fn is_ledgers(name: &str) -> bool {
+    LEDGER.iter().any(|end| name.ends_with(end))
+}
+
+/// Asks for the settings of the whole box.
+pub(crate) fn general() -> Asserted {
+    let mut asserted = Asserted::default();
+    GENERAL.iter().for_each(|(name, value)| asserted.assert(name, value));
+    asserted
+}
+
+/// Asks for the settings of one interface. `accept_ra` says whether router advertisements are listened to although the
+/// box forwards, as only a WAN does.
+pub(crate) fn interface(name: &str, accept_ra: bool) -> Asserted {
+    let mut asserted = Asserted::default();
+    for (family, key, value) in PER_INTERFACE {
+        asserted.assert(&format!("net/{family}/conf/{name}/{key}"), value);
+    }
+    // A DHCP client may have its own idea of this one: it is put back, and nobody is accused.
+    let accept_ra = assert(&format!("net/ipv6/conf/{name}/accept_ra"), if accept_ra { "2" } else { "0" });
+    asserted.failed.extend(accept_ra.err());
+    asserted
 }
 
 /// How an interface filters sources (`all` for the box): 0 off, 1 strict, 2 loose; `None` when there is no such interface.
@@ -66,18 +136,25 @@ pub(crate) fn reverse_path(interface: &str) -> Option<u8> {
 }
 
 /// Switches forwarding of both families.
-pub(crate) fn forwarding(on: bool) -> Result<(), SysctlError> {
+pub(crate) fn forwarding(on: bool) -> Asserted {
     let value = if on { "1" } else { "0" };
-    write("net/ipv4/ip_forward", value)?;
-    write("net/ipv6/conf/all/forwarding", value)
+    let mut asserted = Asserted::default();
+    asserted.assert("net/ipv4/ip_forward", value);
+    asserted.assert("net/ipv6/conf/all/forwarding", value);
+    asserted
 }
 
 /// Writes a setting that has another value. Writing what is there already is not free of effects: forwarding resets
 /// settings of every interface.
-fn write(name: &str, value: &'static str) -> Result<(), SysctlError> {
+fn assert(name: &str, value: &'static str) -> Result<Option<Changed>, SysctlError> {
     // Interface names never hold a slash (the policy refuses them); dots are fine in this form.
     let path = PathBuf::from("/proc/sys").join(name);
-    let result = std::fs::read_to_string(&path)
-        .and_then(|held| if held.trim() == value { Ok(()) } else { std::fs::write(&path, value) });
-    result.map_err(|source| SysctlError { name: name.replace('/', "."), value, source })
+    let dotted = || name.replace('/', ".");
+    let failed = |source| SysctlError { name: dotted(), value, source };
+    let held = std::fs::read_to_string(&path).map_err(failed)?;
+    if held.trim() == value {
+        return Ok(None);
+    }
+    std::fs::write(&path, value).map_err(failed)?;
+    Ok(Some(Changed { name: dotted(), was: held.trim().chars().take(VALUE_CHARS_MAX).collect() }))
 }

@@ -75,9 +75,9 @@ impl Core {
             }
             return;
         }
-        let Some(Waiting { reply, mut change, by }) = waiting else { return };
+        let Some(Waiting { reply, mut change, by, same_rules }) = waiting else { return };
         tracing::info!(id = change.id, kept = change.kept, "applied");
-        let recorded = self.witness.record(Event::Applied { by, policy: change.id.clone() });
+        let recorded = self.witness.record(Event::Applied { by, policy: change.id.clone(), same_rules });
         tokio::spawn(async move {
             if let Err(error) = recorded.await {
                 tracing::error!(%error, "the apply is in force and not recorded");

@@ -56,7 +56,9 @@ fn kind_of(deed: &Deed) -> Option<(DeedKind, Option<String>, Option<String>)> {
     match deed {
         Deed::Backup { policy, .. } => Some((DeedKind::Backup, Some(policy.clone()), None)),
         Deed::RestoreCheck { .. } => Some((DeedKind::RestoreCheck, None, None)),
-        Deed::Restore { .. } => None,
+        Deed::Restore { .. } | Deed::ReaderAdded { .. } | Deed::ReaderRemoved { .. } | Deed::TokenMade {} => {
+            None
+        }
         Deed::LogReview { person, .. } => Some((DeedKind::LogReview, None, Some(person.clone()))),
         Deed::LogExport { .. } => Some((DeedKind::Export, None, None)),
         Deed::Report { policy, .. } => Some((DeedKind::Report, Some(policy.clone()), None)),

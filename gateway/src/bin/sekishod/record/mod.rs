@@ -211,7 +211,11 @@ impl Recorder {
             | Ask::RenderServices {}
             | Ask::Denials {}
             | Ask::Watch(_)
-            | Ask::Console(_) => {
+            | Ask::Console(_)
+            | Ask::Persons(_)
+            | Ask::Sessions(_)
+            | Ask::Vendors(_)
+            | Ask::Edge(_) => {
                 let answer = failed(FaultKind::BadRequest, "this role only keeps the log: ask core");
                 drop(reply.send(answer));
             }

@@ -158,7 +158,11 @@ async fn answer(ask: &Ask, sight: &RefCell<Sight>, ledger: &Ledger) -> Answer {
         | Ask::TimeTrusted {}
         | Ask::RenderServices {}
         | Ask::Record(_)
-        | Ask::Console(_) => Err(Fault::new(
+        | Ask::Console(_)
+        | Ask::Persons(_)
+        | Ask::Sessions(_)
+        | Ask::Vendors(_)
+        | Ask::Edge(_) => Err(Fault::new(
             FaultKind::BadRequest,
             "this role only knows what was denied and who spoke to whom: ask core",
         )),

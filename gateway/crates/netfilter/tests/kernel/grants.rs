@@ -1,0 +1,161 @@
+//! Grants by their elements: opened all or none, read back, seen when foreign, put back by a load, ended at once.
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use netfilter::{ApplyError, Errno, Grant, GrantError, GrantProtocol, GrantSet, LiveSet, Netfilter, Subject};
+use policy::ruleset::{Mark, Ruleset};
+
+use crate::namespace::{in_namespace, run};
+use crate::sample::{example, live_marks};
+
+const SLACK: Duration = Duration::from_secs(3);
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn grant(mark: u32, address: &str, protocol: GrantProtocol) -> Grant {
+    let address: IpAddr = address.parse().unwrap();
+    Grant { mark: Mark(0x8000_0000 + mark), address, protocol, port: 22 }
+}
+
+fn some() -> GrantSet {
+    GrantSet::from([
+        (grant(1, "192.168.10.10", GrantProtocol::Tcp), MINUTE),
+        (grant(1, "fd51:7ec5:0:10::10", GrantProtocol::Tcp), MINUTE),
+        (grant(2, "192.168.10.11", GrantProtocol::Udp), Duration::from_millis(12_345)),
+    ])
+}
+
+fn loaded() -> (Netfilter, Ruleset, LiveSet) {
+    let (ruleset, mut kernel) = (example(), Netfilter::open().unwrap());
+    let live = live_marks(&ruleset);
+    kernel.replace(&ruleset, &live).unwrap();
+    (kernel, ruleset, live)
+}
+
+#[test]
+fn grants_are_opened_read_back_and_ended() {
+    in_namespace(|| {
+        let (mut kernel, ruleset, live) = loaded();
+        kernel.add_grants(&some()).unwrap();
+        let found = kernel.grants().unwrap();
+        assert!(found.keys().eq(some().keys()), "{found:?}");
+        for (grant, life) in some() {
+            let left = found[&grant].unwrap();
+            assert!(left <= life && life - left < SLACK, "{grant}: {left:?} of {life:?}");
+        }
+        assert_eq!(kernel.verify(&ruleset, &live, SLACK).unwrap(), []);
+        let one = grant(1, "192.168.10.10", GrantProtocol::Tcp);
+        // One that never was is no error: it may have ended by itself.
+        kernel.remove_grants(&[one, one, grant(9, "192.0.2.1", GrantProtocol::Tcp)]).unwrap();
+        assert_eq!(kernel.grants().unwrap().len(), 2);
+        assert_eq!(kernel.verify(&ruleset, &live, SLACK).unwrap(), []);
+    });
+}
+
+#[test]
+fn grants_are_opened_all_or_none_and_never_twice() {
+    in_namespace(|| {
+        let (mut kernel, ruleset, live) = loaded();
+        let first = grant(2, "192.168.10.11", GrantProtocol::Udp);
+        kernel.add_grants(&GrantSet::from([(first, MINUTE)])).unwrap();
+        let error = kernel.add_grants(&some()).unwrap_err();
+        let GrantError::Apply(ApplyError::Refused { refusal, .. }) = error else { panic!("{error}") };
+        assert_eq!(refusal.errno, Errno::EXIST);
+        assert!(kernel.grants().unwrap().keys().eq([&first]), "the others were not opened");
+        let left = kernel.grants().unwrap()[&first].unwrap();
+        assert!(left > Duration::from_secs(50), "the first keeps its end: {left:?}");
+        assert_eq!(kernel.verify(&ruleset, &live, SLACK).unwrap(), []);
+        let many =
+            (0..1_025_u32).map(|mark| (grant(mark, "192.0.2.1", GrantProtocol::Tcp), MINUTE)).collect();
+        assert!(matches!(kernel.add_grants(&many), Err(GrantError::TooMany)));
+        let wrong = GrantSet::from([(Grant { mark: Mark(7), ..first }, MINUTE)]);
+        assert!(matches!(kernel.add_grants(&wrong), Err(GrantError::NotAGrant { .. })));
+    });
+}
+
+#[test]
+fn foreign_changes_of_grants_are_seen_and_named() {
+    in_namespace(|| {
+        let (mut kernel, ruleset, live) = loaded();
+        kernel.add_grants(&some()).unwrap();
+        let own = "0x80000001 . 192.168.10.10 . tcp . 22";
+        let element = |text: &str| Subject::Element("grants-ip4".to_owned(), text.to_owned());
+        let timeout =
+            Subject::Timeout("grants-ip4".to_owned(), "0x80000001 to 192.168.10.10:22 tcp".to_owned());
+        for (edit, expected) in [
+            (
+                "add element inet sekisho grants-ip4 { 0x80000005 . 192.168.10.10 . tcp . 22 timeout 2s }"
+                    .to_owned(),
+                element("0x80000005 to 192.168.10.10:22 tcp"),
+            ),
+            (
+                "add element inet sekisho grants-ip4 { 0x80000001 . 192.168.10.10 . icmp . 22 }".to_owned(),
+                element("0x01000080c0a80a0a0100000000160000"),
+            ),
+            (
+                format!("delete element inet sekisho grants-ip4 {{ {own} }}"),
+                element("0x80000001 to 192.168.10.10:22 tcp"),
+            ),
+            (
+                format!(
+                    "delete element inet sekisho grants-ip4 {{ {own} }}; \
+                     add element inet sekisho grants-ip4 {{ {own} timeout 1h }}"
+                ),
+                timeout.clone(),
+            ),
+            (
+                format!(
+                    "delete element inet sekisho grants-ip4 {{ {own} }}; \
+                     add element inet sekisho grants-ip4 {{ {own} }}"
+                ),
+                timeout,
+            ),
+        ] {
+            run("nft", &["-f", "-"], &format!("{edit}\n"));
+            let found = kernel.verify(&ruleset, &live, SLACK).unwrap();
+            assert_eq!(found.iter().map(|one| &one.what).collect::<Vec<_>>(), [&expected], "`{edit}`");
+            // A load repairs it: what should be open is, and nothing else.
+            kernel.replace(&ruleset, &live).unwrap();
+            assert_eq!(kernel.verify(&ruleset, &live, SLACK).unwrap(), [], "after `{edit}`");
+        }
+    });
+}
+
+#[test]
+fn a_new_start_ends_grants_unless_they_are_expected() {
+    in_namespace(|| {
+        let (mut kernel, ruleset, live) = loaded();
+        kernel.add_grants(&some()).unwrap();
+        let open = kernel.expected_grants();
+        drop(kernel);
+        let mut kernel = Netfilter::open().unwrap();
+        assert_eq!(kernel.verify(&ruleset, &live, SLACK).unwrap().len(), 3, "nobody said that they are open");
+        kernel.expect_grants(&open);
+        assert_eq!(kernel.verify(&ruleset, &live, SLACK).unwrap(), []);
+        kernel.replace(&ruleset, &live).unwrap();
+        assert_eq!(kernel.grants().unwrap().len(), 3);
+        let mut kernel = Netfilter::open().unwrap();
+        kernel.replace(&ruleset, &live).unwrap();
+        assert!(kernel.grants().unwrap().is_empty());
+        assert_eq!(kernel.verify(&ruleset, &live, SLACK).unwrap(), []);
+    });
+}
+
+#[test]
+fn a_grant_ends_by_itself_and_is_then_expected_no_more() {
+    in_namespace(|| {
+        let (mut kernel, ruleset, live) = loaded();
+        let short = grant(1, "192.168.10.10", GrantProtocol::Tcp);
+        kernel.add_grants(&GrantSet::from([(short, Duration::from_millis(300))])).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !kernel.grants().unwrap().is_empty() {
+            assert!(Instant::now() < deadline, "the grant does not end");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        assert!(kernel.expected_grants().is_empty());
+        assert_eq!(kernel.verify(&ruleset, &live, SLACK).unwrap(), []);
+        kernel.replace(&ruleset, &live).unwrap();
+        assert!(kernel.grants().unwrap().is_empty(), "a load does not wake it");
+        kernel.remove_grants(&[short]).unwrap();
+    });
+}

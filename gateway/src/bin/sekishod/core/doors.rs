@@ -1,0 +1,168 @@
+//! The doors: maintenance sessions from request to end. Each is a machine of the crate `session`; here its orders are carried
+//! out (record, kernel), its events told, and edge's and the admins' questions answered.
+
+mod asks;
+mod resolve;
+mod socket;
+mod turn;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use gateway::store::{DoorFile, Store, StoreError};
+use gateway::wire::doors::{KeyId, SessionId, SessionState, Standing};
+use gateway::wire::persons::SessionRow;
+use jiff::Timestamp;
+use netfilter::grants::Grant;
+use session::{Now, Session, State};
+use tokio::sync::watch;
+
+pub(super) use self::resolve::{contract_end, person_end};
+pub(super) use self::socket::{DoorsLetter, DoorsReply, Service, serve};
+pub(super) use self::turn::left_behind;
+use super::engineers::{Authority, Registry};
+use super::persons::Book;
+use super::plan::Plan;
+
+/// Sessions that are not over, at once: of the clinic, and of one engineer.
+const SESSIONS_MAX: usize = 64;
+const SESSIONS_OF_ONE_MAX: usize = 8;
+/// Sessions that are over and still listed.
+const OVER_MAX: usize = 64;
+/// An engineer whose session nobody follows for so long is gone.
+const FOLLOW_SILENCE: Duration = Duration::from_secs(10);
+/// How often the record role is heard while a session is open.
+pub(super) const BEAT: Duration = Duration::from_millis(750);
+
+/// Everything that core holds of the doors.
+#[derive(Debug)]
+pub(super) struct Doors {
+    pub(super) book: Book,
+    pub(super) registry: Registry,
+    pub(super) authority: Option<Authority>,
+    sessions: BTreeMap<SessionId, Live>,
+    /// Moves when any session did.
+    changed: watch::Sender<u64>,
+    /// Ids on disk of sessions that are not over.
+    kept: Vec<SessionId>,
+    /// The policy that sessions were last held against.
+    plan: Option<Plan>,
+    /// The record role is being asked whether it lives.
+    is_beating: bool,
+}
+
+/// A session.
+#[derive(Debug)]
+struct Live {
+    machine: Session,
+    requested_at: Timestamp,
+    grant: Option<Grant>,
+    /// When edge last followed it.
+    followed_at: Duration,
+    approved_by: Vec<String>,
+    /// The revision last told to those who follow.
+    told: u32,
+}
+
+impl Doors {
+    /// Reads what was kept. Sessions of a former run are given back: they are over.
+    pub(super) fn open(store: &Store) -> Result<(Self, Vec<SessionId>), StoreError> {
+        let left: Vec<SessionId> = store.door(DoorFile::Sessions)?.unwrap_or_default();
+        let doors = Doors {
+            book: store.door(DoorFile::Persons)?.unwrap_or_default(),
+            registry: store.door(DoorFile::Engineers)?.unwrap_or_default(),
+            authority: store.door(DoorFile::Authority)?,
+            sessions: BTreeMap::new(),
+            changed: watch::Sender::new(0),
+            kept: left.clone(),
+            plan: None,
+            is_beating: false,
+        };
+        Ok((doors, left))
+    }
+
+    /// Hears of every change.
+    pub(super) fn watch(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    /// When the next session needs a look.
+    pub(super) fn poll_timeout(&self, now: Now) -> Option<Duration> {
+        self.sessions.values().filter_map(|live| live.machine.poll_timeout(now)).min()
+    }
+
+    /// Whether a session is being opened or is open: the record role must then be heard.
+    pub(super) fn is_any_open(&self, now: Now) -> bool {
+        self.sessions
+            .values()
+            .any(|live| matches!(live.machine.state(now), State::Opening {} | State::Open { .. }))
+    }
+
+    fn active(&self, now: Now) -> impl Iterator<Item = &Live> {
+        self.sessions.values().filter(move |live| !live.is_over(now))
+    }
+
+    fn row(&self, id: &SessionId, now: Now) -> Option<SessionRow> {
+        self.sessions.get(id).map(|live| live.row(now))
+    }
+
+    /// Ends every session of a key.
+    pub(super) fn end_of_key(&mut self, key: &KeyId, now: Now) {
+        for live in self.sessions.values_mut().filter(|live| live.machine.asked().engineer == *key) {
+            live.machine.handle_end(session::EndReason::Revoked {}, now);
+        }
+    }
+
+    /// Forgets the oldest of those that are over.
+    fn forget(&mut self, now: Now) {
+        let mut over: Vec<(Timestamp, SessionId)> = Vec::new();
+        for (id, live) in &self.sessions {
+            if live.is_over(now) && live.machine.is_finished() {
+                over.push((live.requested_at, id.clone()));
+            }
+        }
+        over.sort();
+        let count = over.len().saturating_sub(OVER_MAX);
+        for (_, id) in over.into_iter().take(count) {
+            self.sessions.remove(&id);
+        }
+    }
+}
+
+impl Live {
+    fn is_over(&self, now: Now) -> bool {
+        matches!(self.machine.state(now), State::Denied { .. } | State::Closed { .. })
+    }
+
+    fn standing(&self, now: Now) -> Standing {
+        let (state, at, missing, why) = match self.machine.state(now) {
+            State::Requested { missing, .. } => (SessionState::Requested, None, missing, None),
+            State::Approved { opens } => (SessionState::Approved, opens, Vec::new(), None),
+            State::Opening {} => (SessionState::Approved, None, Vec::new(), None),
+            State::Open { until } => (SessionState::Open, Some(until), Vec::new(), None),
+            State::Denied { by: _, reason } => (SessionState::Denied, None, Vec::new(), Some(reason)),
+            State::Closed { why } => {
+                (SessionState::Closed, None, Vec::new(), Some(turn::end_word(&why).to_owned()))
+            }
+        };
+        let revision = self.machine.revision();
+        Standing { session: self.machine.id().clone(), revision, state, at, missing, why }
+    }
+
+    fn row(&self, now: Now) -> SessionRow {
+        let asked = self.machine.asked();
+        SessionRow {
+            standing: self.standing(now),
+            vendor: asked.vendor.clone(),
+            engineer: asked.engineer_name.clone(),
+            key: asked.engineer,
+            target: asked.target.name.clone(),
+            opens: vec![turn::opens(&asked.target)],
+            purpose: asked.purpose.clone(),
+            duration_s: asked.duration_s,
+            requested_at: self.requested_at,
+            digest: self.machine.digest().to_string(),
+            approved_by: self.approved_by.clone(),
+        }
+    }
+}

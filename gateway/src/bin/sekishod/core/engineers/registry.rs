@@ -1,0 +1,179 @@
+//! Who may finish a handshake at the maintenance door: engineers with a certified key, and invitations, each once. A book
+//! without IO; who calls makes it durable before what it says counts.
+
+use std::collections::BTreeMap;
+
+use gateway::wire::doors::{Engineer, Invitation, KeyId};
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// How long an invitation waits.
+pub(crate) const INVITATION_LIFE: SignedDuration = SignedDuration::from_hours(7 * 24);
+/// Most engineers and most invitations.
+const ENGINEERS_MAX: usize = 1024;
+const INVITATIONS_MAX: usize = 128;
+
+/// Why the registry says no.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub(crate) enum RegistryError {
+    /// Too many.
+    #[error("there are {0} of them already: revoke those that nobody needs (sekisho vendor list)")]
+    Full(usize),
+    /// Neither an engineer nor an invitation.
+    #[error("no engineer and no invitation has the key `{0}` (sekisho vendor list shows them)")]
+    Unknown(KeyId),
+    /// The code was used, revoked or is too old.
+    #[error("this invitation was used already or has ended: ask the clinic for a new code")]
+    NotInvited,
+    /// The key belongs to somebody.
+    #[error("this key is enrolled already: make a new one")]
+    Taken,
+}
+
+/// What a revocation took away.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Revoked {
+    pub(crate) vendor: String,
+    pub(crate) name: String,
+}
+
+/// Everybody.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Registry {
+    engineers: BTreeMap<KeyId, Engineer>,
+    invitations: BTreeMap<KeyId, Invitation>,
+}
+
+impl Registry {
+    /// Keeps an invitation.
+    pub(crate) fn invite(&mut self, invitation: Invitation, now: Timestamp) -> Result<(), RegistryError> {
+        self.forget_ended(now);
+        if self.invitations.len() >= INVITATIONS_MAX {
+            return Err(RegistryError::Full(self.invitations.len()));
+        }
+        self.invitations.insert(invitation.key, invitation);
+        Ok(())
+    }
+
+    /// The invitation of a one-time key, if it still counts.
+    pub(crate) fn invited(&self, key: &KeyId, now: Timestamp) -> Result<&Invitation, RegistryError> {
+        self.invitations.get(key).filter(|invitation| now < invitation.until).ok_or(RegistryError::NotInvited)
+    }
+
+    /// Uses an invitation up for an engineer's own key.
+    pub(crate) fn enrol(
+        &mut self,
+        invitation: &KeyId,
+        engineer: Engineer,
+        now: Timestamp,
+    ) -> Result<(), RegistryError> {
+        self.invited(invitation, now)?;
+        self.forget_ended(now);
+        if self.engineers.contains_key(&engineer.key) || self.invitations.contains_key(&engineer.key) {
+            return Err(RegistryError::Taken);
+        }
+        if self.engineers.len() >= ENGINEERS_MAX {
+            return Err(RegistryError::Full(self.engineers.len()));
+        }
+        self.invitations.remove(invitation);
+        self.engineers.insert(engineer.key, engineer);
+        Ok(())
+    }
+
+    /// No longer takes a key or an invitation.
+    pub(crate) fn revoke(&mut self, key: &KeyId) -> Result<Revoked, RegistryError> {
+        let engineer =
+            self.engineers.remove(key).map(|Engineer { vendor, name, .. }| Revoked { vendor, name });
+        let invitation =
+            self.invitations.remove(key).map(|Invitation { vendor, name, .. }| Revoked { vendor, name });
+        engineer.or(invitation).ok_or(RegistryError::Unknown(*key))
+    }
+
+    /// Engineers that count now.
+    pub(crate) fn engineers(&self, now: Timestamp) -> impl Iterator<Item = &Engineer> {
+        self.engineers.values().filter(move |engineer| now < engineer.not_after)
+    }
+
+    /// Invitations that count now.
+    pub(crate) fn invitations(&self, now: Timestamp) -> impl Iterator<Item = &Invitation> {
+        self.invitations.values().filter(move |invitation| now < invitation.until)
+    }
+
+    fn forget_ended(&mut self, now: Timestamp) {
+        self.engineers.retain(|_, engineer| now < engineer.not_after);
+        self.invitations.retain(|_, invitation| now < invitation.until);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn now() -> Timestamp {
+        "2026-11-22T10:00:00Z".parse().unwrap()
+    }
+
+    fn invitation(key: &[u8]) -> Invitation {
+        let until = now() + INVITATION_LIFE;
+        Invitation { key: KeyId::of_spki(key), vendor: "acme".to_owned(), name: "鈴木".to_owned(), until }
+    }
+
+    fn engineer(key: &[u8]) -> Engineer {
+        let not_after = now() + SignedDuration::from_hours(24);
+        Engineer { key: KeyId::of_spki(key), vendor: "acme".to_owned(), name: "鈴木".to_owned(), not_after }
+    }
+
+    #[test]
+    fn an_invitation_counts_once_and_not_for_ever() {
+        let mut registry = Registry::default();
+        registry.invite(invitation(b"i"), now()).unwrap();
+        let late = now() + INVITATION_LIFE;
+        assert_eq!(
+            registry.clone().enrol(&KeyId::of_spki(b"i"), engineer(b"e"), late),
+            Err(RegistryError::NotInvited)
+        );
+        assert_eq!(
+            registry.clone().enrol(&KeyId::of_spki(b"x"), engineer(b"e"), now()),
+            Err(RegistryError::NotInvited)
+        );
+        assert_eq!(
+            registry.clone().enrol(&KeyId::of_spki(b"i"), engineer(b"i"), now()),
+            Err(RegistryError::Taken)
+        );
+        registry.enrol(&KeyId::of_spki(b"i"), engineer(b"e"), now()).unwrap();
+        assert_eq!(
+            registry.enrol(&KeyId::of_spki(b"i"), engineer(b"f"), now()),
+            Err(RegistryError::NotInvited)
+        );
+        assert_eq!(registry.engineers(now()).count(), 1);
+        assert_eq!(registry.engineers(now() + SignedDuration::from_hours(24)).count(), 0);
+        registry.invite(invitation(b"j"), now()).unwrap();
+        assert_eq!(registry.enrol(&KeyId::of_spki(b"j"), engineer(b"e"), now()), Err(RegistryError::Taken));
+    }
+
+    #[test]
+    fn what_is_revoked_counts_no_more() {
+        let mut registry = Registry::default();
+        registry.invite(invitation(b"i"), now()).unwrap();
+        registry.enrol(&KeyId::of_spki(b"i"), engineer(b"e"), now()).unwrap();
+        registry.invite(invitation(b"j"), now()).unwrap();
+        registry.revoke(&KeyId::of_spki(b"e")).unwrap();
+        registry.revoke(&KeyId::of_spki(b"j")).unwrap();
+        assert_eq!(registry.engineers(now()).count() + registry.invitations(now()).count(), 0);
+        assert!(matches!(registry.revoke(&KeyId::of_spki(b"e")), Err(RegistryError::Unknown(_))));
+    }
+
+    #[test]
+    fn there_is_an_end_to_invitations() {
+        let mut registry = Registry::default();
+        for number in 0..INVITATIONS_MAX {
+            registry.invite(invitation(&number.to_be_bytes()), now()).unwrap();
+        }
+        assert_eq!(registry.invite(invitation(b"more"), now()), Err(RegistryError::Full(INVITATIONS_MAX)));
+        let later = now() + INVITATION_LIFE;
+        let until = later + INVITATION_LIFE;
+        assert_eq!(registry.invite(Invitation { until, ..invitation(b"more") }, later), Ok(()), "they end");
+    }
+}

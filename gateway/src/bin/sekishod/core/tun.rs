@@ -1,0 +1,42 @@
+//! The VPN's TUN device: made for the edge role's user while the policy has a VPN, and gone while it has none. Core never
+//! reads a packet of it.
+
+use gateway::accounts::{Accounts, EDGE_USER};
+use policy::model::{Policy, VPN_INTERFACE, Vpn};
+
+use super::Core;
+use super::network::Network;
+
+impl Core {
+    /// Brings the device to what the policy has; returns what could not be done, in words.
+    pub(super) async fn settle_tun(&self, policy: &Policy) -> Option<String> {
+        let settled = settle(&self.network, policy.vpn.as_ref()).await;
+        settled.err().map(|error| format!("the VPN's device `{VPN_INTERFACE}`: {error:#}"))
+    }
+}
+
+async fn settle(network: &Network, vpn: Option<&Vpn>) -> anyhow::Result<()> {
+    match (network.link(VPN_INTERFACE).await?, vpn) {
+        (None, None) => Ok(()),
+        // Made anew each time it would take edge's place at the device: only its size is brought in line.
+        (Some(link), Some(vpn)) if link.mtu_bytes != Some(u32::from(vpn.mtu)) => {
+            Ok(network.set_mtu(link.index, u32::from(vpn.mtu)).await?)
+        }
+        (Some(_), Some(_)) => Ok(()),
+        (Some(link), None) => {
+            tracing::info!(interface = VPN_INTERFACE, "removing the VPN's device");
+            Ok(network.remove_link(link.index).await?)
+        }
+        (None, Some(vpn)) => {
+            let owner = Accounts::read()?.user_id(EDGE_USER);
+            let owner = owner.ok_or_else(|| {
+                anyhow::anyhow!(
+                    "there is no user `{EDGE_USER}` to give it to: install the package, or add the user"
+                )
+            })?;
+            tunnel::device::create(VPN_INTERFACE, owner, vpn.mtu)?;
+            tracing::info!(interface = VPN_INTERFACE, "made the VPN's device");
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! What all transfers of the role share: directories, settings, what was spent, the way to the log.
+
+use std::cell::RefCell;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use anyhow::{Context, Result};
+use events::{Event, Role, Tally};
+use gateway::recorder::Recorder;
+use gateway::store::StoreError;
+use gateway::wire::Measured;
+use jiff::Timestamp;
+use policy::services::{FilesSettings, FilesVendor, SETTINGS_BYTES_MAX};
+use rustix::fs::{FlockOperation, flock};
+use tokio::sync::{Semaphore, mpsc};
+use transfer::Rules;
+use transfer::attestation::Spent;
+
+use super::Places;
+use super::journal::{Entry, Journal, remove};
+use super::keep::{FILE_BYTES_MAX, Keep, directory};
+use crate::memory;
+
+/// Transfers at once; a sender beyond is told to come again.
+const TRANSFERS_MAX: usize = 4;
+/// Outcomes that wait for the record role.
+pub(super) const UNTOLD_MAX: usize = 1024;
+/// The settings' file in core's directory of services.
+const SETTINGS: &str = "files.json";
+/// Nonces of attestations that were used.
+const SPENT: &str = "spent.json";
+/// Longest file of them.
+const SPENT_BYTES_MAX: u64 = 4 << 20;
+
+/// The role's own.
+#[derive(Debug)]
+pub(super) struct House {
+    pub(super) keep: Keep,
+    pub(super) journal: Journal,
+    pub(super) inspect: PathBuf,
+    pub(super) drop: PathBuf,
+    pub(super) recorder: Recorder,
+    pub(super) places: Arc<Semaphore>,
+    /// Sealing takes a file's bytes into memory twice: one at a time.
+    pub(super) sealing: Semaphore,
+    /// Outcomes on their way to the log.
+    pub(super) untold: mpsc::Sender<Entry>,
+    pub(super) spent: RefCell<Spent>,
+    spent_path: PathBuf,
+    settings_path: PathBuf,
+    tally: RefCell<Tally>,
+    started_at: Timestamp,
+    /// Held for as long as the role runs.
+    _lock: File,
+}
+
+/// What a former run left for the log.
+pub(super) struct Left {
+    pub(super) untold: Vec<Entry>,
+    pub(super) coming: mpsc::Receiver<Entry>,
+}
+
+impl House {
+    /// Takes possession of the state directory, and brings every transfer of a former run to its outcome.
+    pub(super) fn open(places: &Places<'_>, recorder: Recorder) -> Result<(Self, Left)> {
+        let state = places.state;
+        let lock = lock(state)?;
+        let journal_path = state.join("journal");
+        directory(&journal_path, 0o700).context("cannot make the journal")?;
+        let journal = Journal::of(journal_path);
+        let untold = journal.settle().context("the journal of the transfers cannot be read")?;
+        sweep(places.drop).context("the drops cannot be swept")?;
+        let keep = Keep::open(state, places.seal_to).context("cannot open what is kept")?;
+        let spent_path = state.join(SPENT);
+        let spent = spent(&spent_path).context("what was spent cannot be read")?;
+        let (sender, coming) = mpsc::channel(UNTOLD_MAX);
+        let house = House {
+            keep,
+            journal,
+            inspect: places.inspect.to_owned(),
+            drop: places.drop.to_owned(),
+            recorder,
+            places: Arc::new(Semaphore::new(TRANSFERS_MAX)),
+            sealing: Semaphore::new(1),
+            untold: sender,
+            spent: RefCell::new(spent),
+            spent_path,
+            settings_path: places.services.join(SETTINGS),
+            tally: RefCell::default(),
+            started_at: Timestamp::now(),
+            _lock: lock,
+        };
+        Ok((house, Left { untold, coming }))
+    }
+
+    /// What core wrote of the policy in force; read for each transfer anew. No file, or none that can be read, accepts
+    /// nothing.
+    pub(super) fn settings(&self) -> FilesSettings {
+        read_settings(&self.settings_path).unwrap_or_else(|error| {
+            tracing::warn!(%error, "there are no settings of core's: no file is accepted");
+            FilesSettings { site: String::new(), vendors: Vec::new() }
+        })
+    }
+
+    /// Makes durable which nonces were used: before what they were used for goes on.
+    pub(super) fn keep_spent(&self) -> io::Result<()> {
+        let bytes = serde_json::to_vec(&*self.spent.borrow())?;
+        let beside = self.spent_path.with_extension("new");
+        let mut options = OpenOptions::new();
+        let mut file = options.create(true).truncate(true).write(true).mode(0o600).open(&beside)?;
+        file.write_all(&bytes)?;
+        file.sync_all()?;
+        fs::rename(&beside, &self.spent_path)
+    }
+
+    /// Counts an event, and has it recorded as soon as that can be.
+    pub(super) fn tell(&self, event: Event) {
+        self.count(&event);
+        self.recorder.note(event);
+    }
+
+    /// Counts an event that was recorded already.
+    pub(super) fn count(&self, event: &Event) {
+        self.tally.borrow_mut().observe(event);
+    }
+
+    /// What the role counted and measured.
+    pub(super) fn measured(&self) -> Measured {
+        let mut samples = self.tally.borrow().samples();
+        samples.extend(self.recorder.samples());
+        samples.extend(memory::sample(Role::Files));
+        Measured { role: Role::Files, started_at: self.started_at, samples, observations: Vec::new() }
+    }
+
+    /// Lets go of what was kept long enough.
+    pub(super) fn tidy(&self) {
+        let tidied = self.keep.prune(SystemTime::now()).and_then(|()| self.journal.prune());
+        if let Err(error) = tidied {
+            tracing::warn!(%error, "what was kept long enough cannot be removed");
+        }
+    }
+}
+
+/// What the policy in force accepts of a vendor.
+pub(super) fn rules(of: Option<&FilesVendor>) -> Rules {
+    let Some(FilesVendor { name: _, accept, attestation_required, max_size_bytes, drop: _ }) = of else {
+        return Rules::default();
+    };
+    let mut accept: std::collections::BTreeSet<String> = accept.iter().cloned().collect();
+    // Whoever accepts text accepts plain text.
+    if accept.contains("text") {
+        accept.insert("log-text".to_owned());
+    }
+    let max_size_bytes = max_size_bytes.unwrap_or(FILE_BYTES_MAX).min(FILE_BYTES_MAX);
+    Rules { accept, attestation_required: *attestation_required, max_size_bytes }
+}
+
+fn lock(state: &Path) -> Result<File> {
+    let path = state.join("lock");
+    let mut options = OpenOptions::new();
+    let file = options.create(true).truncate(false).write(true).mode(0o600).open(&path);
+    let file = file.with_context(|| format!("cannot open `{}`", path.display()))?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(_) => Err(StoreError::Locked(state.to_owned()).into()),
+    }
+}
+
+/// Removes what a former run was killed over while it copied: never what has a name of its own.
+fn sweep(root: &Path) -> io::Result<()> {
+    let vendors = directories(root)?;
+    let below: Vec<PathBuf> =
+        vendors.iter().map(|path| directories(path)).collect::<io::Result<Vec<_>>>()?.concat();
+    for directory in vendors.into_iter().chain(below) {
+        for found in fs::read_dir(&directory)? {
+            let path = found?.path();
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            if name.starts_with(".f-") && name.ends_with(".part") {
+                remove(&path)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn directories(of: &Path) -> io::Result<Vec<PathBuf>> {
+    let found = match fs::read_dir(of) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other?,
+    };
+    let mut directories = Vec::new();
+    for entry in found {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            directories.push(entry.path());
+        }
+    }
+    Ok(directories)
+}
+
+fn spent(path: &Path) -> io::Result<Spent> {
+    let file = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Spent::default()),
+        other => other?,
+    };
+    let mut bytes = Vec::new();
+    file.take(SPENT_BYTES_MAX).read_to_end(&mut bytes)?;
+    Ok(serde_json::from_slice(&bytes)?)
+}
+
+fn read_settings(path: &Path) -> io::Result<FilesSettings> {
+    let mut bytes = Vec::new();
+    let limit = u64::try_from(SETTINGS_BYTES_MAX).unwrap_or(u64::MAX);
+    File::open(path)?.take(limit).read_to_end(&mut bytes)?;
+    Ok(serde_json::from_slice(&bytes)?)
+}

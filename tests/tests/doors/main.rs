@@ -1,0 +1,22 @@
+//! The maintenance door as core keeps it: what edge and admins may bring about by asking, and what they may not. The test
+//! takes edge's place at `doors.sock`; codes come from another program than ours (oathtool). Needs root.
+#[cfg(test)]
+mod abuse;
+#[cfg(test)]
+#[path = "../behaviour/daemon.rs"]
+#[expect(dead_code, reason = "shared with the behaviour tests, which use the rest")]
+mod daemon;
+#[cfg(test)]
+mod device;
+#[cfg(test)]
+mod edge;
+#[cfg(test)]
+mod ending;
+#[cfg(test)]
+mod journey;
+#[cfg(test)]
+mod ready;
+#[cfg(test)]
+#[path = "../behaviour/site.rs"]
+#[expect(dead_code, reason = "shared with the behaviour tests, which use the rest")]
+mod site;
