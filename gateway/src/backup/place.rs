@@ -79,9 +79,11 @@ pub(super) fn finish_all(root: &Path) -> Result<(), BackupError> {
 /// When it cannot be done: the directory then holds old and new files, and must not be used.
 pub fn finish(directory: &Path) -> Result<bool, BackupError> {
     let Some(directory) = Directory::open(directory)? else { return Ok(false) };
+    // Asked first: what is staged and has not happened may be half made, and not even the role's yet.
+    let Some(number) = committed(directory.path())? else { return Ok(false) };
     let Some(staged) = directory.sub(STAGED)? else { return Ok(false) };
     let Some(plan) = read_plan(&staged)? else { return Ok(false) };
-    if committed(directory.path())?.is_none_or(|number| number != plan.restore) {
+    if number != plan.restore {
         return Ok(false);
     }
     for name in plan.put.iter().filter(|name| is_plain(name)) {

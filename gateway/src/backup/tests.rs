@@ -187,6 +187,16 @@ fn what_is_backed_up_comes_back_on_a_bare_box() {
 }
 
 #[test]
+fn what_was_half_staged_when_it_was_killed_has_not_happened() {
+    let to = Box::sakura();
+    fs::create_dir(to.place("core/restored")).unwrap();
+    to.write("core/restored/plan.json", b"{\"format\":1,\"rest");
+    let found = to.start();
+    assert!(found.contains_key("core/applied"), "no role is kept from starting by it");
+    assert_eq!(to.stored(), *SAKURA);
+}
+
+#[test]
 fn what_was_found_by_nobody_is_no_state() {
     let bare = Box::bare();
     let error = Backup::take(bare.path(), Timestamp::UNIX_EPOCH).unwrap_err();

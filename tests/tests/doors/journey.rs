@@ -80,6 +80,10 @@ fn told(ready: &Ready) {
     assert_eq!(sorted, expected, "{what:?}");
     let place = |word: &str| what.iter().position(|found| found == word).unwrap();
     assert!(place("opening") < place("opened"), "the record comes before the path: {what:?}");
+    for event in ready.logged("session").iter().filter(|event| event["change"]["what"] == "opening") {
+        let approvers = event["change"]["approved_by"].as_array().unwrap();
+        assert!(!approvers.is_empty(), "who approved is durable before the path opens: {event}");
+    }
     let persons = ready.logged("person");
     assert_eq!(persons.len(), 3, "{persons:?}");
     let engineers: Vec<_> = ready.logged("engineer").iter().map(|event| event["change"].clone()).collect();

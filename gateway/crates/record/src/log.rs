@@ -168,6 +168,8 @@ pub struct Log {
     sealed: Checkpoint,
     /// What tiles and bundles take.
     tile_bytes: u64,
+    /// What the incomplete bundle on disk takes of it; the next checkpoint replaces it.
+    sealed_bundle_bytes: u64,
     full: Option<Full>,
     broken: Option<String>,
     /// Held while the log is open.
@@ -244,10 +246,11 @@ impl Log {
         self.tile_bytes + JOURNAL_BYTES
     }
 
-    /// Gives why ordinary entries are refused, if they are.
+    /// Gives why ordinary entries are refused, if those of any length are not taken.
     #[must_use]
     pub fn full(&self) -> Option<Full> {
-        self.full.or_else(|| self.over_budget(Class::Ordinary, 0).then_some(Full::Budget))
+        let largest = ENTRY_BYTES_MAX as u64;
+        self.full.or_else(|| self.over_budget(Class::Ordinary, largest).then_some(Full::Budget))
     }
 
     /// Gives why nothing can be appended until the log is opened again, if so.
@@ -330,10 +333,10 @@ impl Log {
         self.held_bytes() + bytes > most
     }
 
-    /// What it takes on disk, and what waits to get there.
+    /// What it will take on disk once it is sealed: a checkpoint must not use up what is reserved.
     fn held_bytes(&self) -> u64 {
         let waiting: u64 = self.pending.iter().map(|(_, bytes)| bytes.len() as u64).sum();
-        self.used_bytes() + waiting + self.bundle.len() as u64
+        self.used_bytes().saturating_sub(self.sealed_bundle_bytes) + waiting + self.bundle.len() as u64
     }
 
     /// Adds an entry that is in the journal to the tree.
@@ -368,6 +371,7 @@ impl Log {
         self.sealed = checkpoint;
         self.pending.clear();
         self.tile_bytes += written;
+        self.sealed_bundle_bytes = self.bundle.len() as u64;
         self.journal.reset(self.sealed.root)?;
         let kept: Vec<Tile> = edge_tiles(size).map(|(tile, _)| tile).collect();
         for tile in stale.into_iter().filter(|tile| !kept.contains(tile)) {

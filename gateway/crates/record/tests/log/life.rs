@@ -221,6 +221,7 @@ fn a_budget_that_is_used_up_keeps_its_reserve_for_what_is_critical() {
     assert_eq!(*results[2].as_ref().unwrap(), log.size() - 1, "critical: out of the reserve");
     log.seal().unwrap();
     assert!(log.used_bytes() <= budget.bytes_max);
+    assert!(log.append(&[item(Class::Critical)])[0].is_ok(), "a checkpoint leaves the reserve alone");
     // Raised in the policy: there is room again.
     log.set_budget(Budget::new(1 << 30));
     assert!(log.full().is_none() && log.append(&[ordinary(&big)])[0].is_ok());
@@ -229,6 +230,7 @@ fn a_budget_that_is_used_up_keeps_its_reserve_for_what_is_critical() {
         assert!(log.append(&[ordinary(&big)])[0].is_ok());
     }
     log.set_budget(budget);
+    log.seal().unwrap();
     let results = log.append(&[ordinary(b"small"), item(Class::Critical)]);
     assert!(matches!(results[0], Err(AppendError::Full(Full::Budget))));
     assert!(results[1].is_ok(), "{results:?}");

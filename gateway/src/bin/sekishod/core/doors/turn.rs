@@ -45,11 +45,17 @@ impl Core {
     fn settle_session(&mut self, id: &SessionId, now: Now) {
         let Some(live) = self.doors.sessions.get_mut(id) else { return };
         live.machine.handle_timeout(now);
-        while let Some(order) = self.doors.sessions.get_mut(id).and_then(|live| live.machine.poll_command()) {
+        // What happened before what follows from it: an opening names everybody who approved.
+        loop {
+            while let Some(event) = self.doors.sessions.get_mut(id).and_then(|live| live.machine.poll_event())
+            {
+                self.tell_of_session(id, event);
+            }
+            let Some(order) = self.doors.sessions.get_mut(id).and_then(|live| live.machine.poll_command())
+            else {
+                return;
+            };
             self.carry_out_order(id, order);
-        }
-        while let Some(event) = self.doors.sessions.get_mut(id).and_then(|live| live.machine.poll_event()) {
-            self.tell_of_session(id, event);
         }
     }
 
