@@ -4,7 +4,6 @@
 pub mod accounts;
 pub mod backup;
 pub mod client;
-pub mod invitation;
 pub mod recorder;
 pub mod service_paths;
 pub mod sources;

@@ -8,12 +8,10 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use gateway::{
-    invitation::InvitationCode,
-    wire::doors::{DoorsAnswer, DoorsAsk, KeyId, SessionId, SessionState},
-};
+use gateway::wire::doors::{DoorsAnswer, DoorsAsk, KeyId, SessionId, SessionState};
 use serde_json::Value;
 use socket2::Socket;
+use transport::Invitation;
 
 use crate::{
     daemon::{Said, Site},
@@ -123,9 +121,9 @@ impl Ready {
     fn enrol_engineer(&self) {
         let invited =
             self.site.run(&["--json", "vendor", "invite", "acme", "--engineer", "鈴木"]).succeeded();
-        let code = InvitationCode::parse(invited.json()["code"].as_str().unwrap()).unwrap();
+        let code = Invitation::parse(invited.json()["code"].as_str().unwrap()).unwrap();
         let mut edge = self.edge();
-        let enrol = |number| DoorsAsk::Enrol { invitation: code.key_id(), key: key(number) };
+        let enrol = |number| DoorsAsk::Enrol { invitation: KeyId::of_spki(&code.spki()), key: key(number) };
         assert!(matches!(edge.ask(enrol(ENGINEER)), DoorsAnswer::Certificate { .. }));
         let again = edge.ask(enrol(ENGINEER + 1));
         assert!(matches!(again, DoorsAnswer::Failed(_)), "an invitation counts once: {again:?}");

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use thiserror::Error;
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::key::{KeyId, ed25519_pkcs8};
+use crate::key::{KeyId, ed25519_pkcs8, ed25519_spki};
 
 /// What every code begins with.
 const HEAD: &str = "SKV1";
@@ -110,10 +110,16 @@ impl Invitation {
         self.authority
     }
 
+    /// The one-time key's public half, as SubjectPublicKeyInfo in DER.
+    #[must_use]
+    pub fn spki(&self) -> Vec<u8> {
+        ed25519_spki(SigningKey::from_bytes(&self.seed()).verifying_key().as_bytes())
+    }
+
     /// The id of the one-time key: all that the gateway needs to keep.
     #[must_use]
     pub fn key_id(&self) -> KeyId {
-        KeyId::of_ed25519(SigningKey::from_bytes(&self.seed()).verifying_key().as_bytes())
+        KeyId::of_spki(&self.spki())
     }
 
     /// The one-time key.

@@ -33,12 +33,6 @@ impl KeyId {
         KeyId(HEXLOWER.encode(&Sha256::digest(spki)))
     }
 
-    /// The id of an Ed25519 public key.
-    #[must_use]
-    pub fn of_ed25519(public: &[u8; 32]) -> Self {
-        KeyId::of_spki(&ed25519_spki(public))
-    }
-
     /// As text.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -151,13 +151,4 @@ mod tests {
         assert_eq!(home.session(None).unwrap(), session);
         assert!(home.session(Some("../x".to_owned())).is_err());
     }
-
-    /// Core makes codes with the gateway's own type: both read the same.
-    #[test]
-    fn a_code_of_the_gateway_is_read_here() {
-        let made = gateway::invitation::InvitationCode::new([9; 16], b"authority");
-        let read = transport::Invitation::parse(&made.text()).unwrap();
-        assert_eq!(read.key_id().as_str(), made.key_id().to_string());
-        assert_eq!(read.authority(), transport::AuthorityHash::of_spki(b"authority"));
-    }
 }

@@ -11,6 +11,7 @@ mod notify;
 mod record;
 mod sandbox;
 mod server;
+mod settings;
 mod signals;
 mod watch;
 

@@ -4,7 +4,6 @@ mod authority;
 mod registry;
 
 use events::{EngineerChange, Event};
-use gateway::invitation::{InvitationCode, SECRET_BYTES};
 use gateway::store::DoorFile;
 use gateway::wire::doors::{DoorsAnswer, Engineer, Engineers, Invitation, KeyId, PublicKey, Text};
 use gateway::wire::persons::{VendorsAnswer, VendorsAsk};
@@ -13,6 +12,7 @@ use jiff::Timestamp;
 use policy::model::Policy;
 use session::Now;
 use tokio::sync::oneshot;
+use transport::invitation::SECRET_BYTES;
 
 pub(super) use self::authority::Authority;
 use self::authority::{AuthorityError, Certifiable};
@@ -78,7 +78,7 @@ impl Core {
             Ok(code) => code,
             Err(fault) => return drop(reply.send(Answer::Failed(fault))),
         };
-        let (key, until) = (code.key_id(), now.checked_add(INVITATION_LIFE).unwrap_or(now));
+        let (key, until) = (KeyId::of_spki(&code.spki()), now.checked_add(INVITATION_LIFE).unwrap_or(now));
         let name = engineer.as_str().to_owned();
         let event = engineer_event(&vendor, &name, &key, EngineerChange::Invited);
         let invitation = Invitation { key, vendor, name, until };
@@ -86,7 +86,7 @@ impl Core {
             let kept = core.doors.registry.invite(invitation, now).map_err(|error| failed(&error));
             match kept.and_then(|()| core.keep_registry()) {
                 Ok(()) => {
-                    let code = code.text().to_string();
+                    let code = code.code().to_string();
                     Answer::Vendors(VendorsAnswer::Invited { code, key, until })
                 }
                 Err(fault) => Answer::Failed(fault),
@@ -94,7 +94,7 @@ impl Core {
         });
     }
 
-    fn new_code(&mut self, vendor: &str, now: Timestamp) -> Result<InvitationCode, Fault> {
+    fn new_code(&mut self, vendor: &str, now: Timestamp) -> Result<transport::Invitation, Fault> {
         if !maintains(self.policy()?, vendor, now) {
             let why = format!(
                 "the policy in force lets no vendor `{vendor}` ask for maintenance, or its contract is over"
@@ -103,7 +103,7 @@ impl Core {
         }
         let spki = self.authority()?.spki().map_err(|error| failed(&error))?;
         let secret: [u8; SECRET_BYTES] = random().map_err(|error| failed(&error))?;
-        Ok(InvitationCode::new(secret, &spki))
+        Ok(transport::Invitation::new(secret, &spki))
     }
 
     fn revoke(&mut self, key: &KeyId) -> Result<VendorsAnswer, Fault> {

@@ -8,7 +8,6 @@ mod forward;
 mod maintenance;
 mod refusals;
 mod send;
-mod settings;
 mod visit;
 mod vpn;
 
@@ -24,16 +23,17 @@ use gateway::wire::doors::SessionId;
 use gateway::wire::edge::{EdgeAnswer, EdgeAsk};
 use gateway::wire::{Answer, Ask, Fault, FaultKind, Measured};
 use jiff::Timestamp;
+use policy::services::EdgeSettings;
 use tokio::sync::{Notify, mpsc, watch};
 use transport::{Channel, Credentials, GuestList, KeyId};
 
 use self::books::{Books, Live};
 use self::doors::Doors;
-use self::settings::SettingsFile;
 use self::vpn::Vpn;
 use crate::console::shelf::Shelf;
 use crate::notify::{self, every, tick};
 use crate::server::{self, Access, Letter};
+use crate::settings::SettingsFile;
 use crate::signals::{Signals, Word};
 use crate::{memory, sandbox};
 
@@ -117,7 +117,9 @@ pub(crate) async fn run(places: Places<'_>) -> Result<()> {
     tokio::spawn(maintenance::keep(Arc::clone(&shared), key, wanted));
     notify::ready("the doors are as the policy says");
     tracing::info!("ready");
-    let ended = turn(&shared, letters, SettingsFile::of(places.services), &maintenance, &mut signals).await;
+    let ended =
+        turn(&shared, letters, SettingsFile::of(places.services, "edge.json"), &maintenance, &mut signals)
+            .await;
     notify::stopping();
     shared.tell(Event::RoleStopping { role: Role::Edge });
     shared.close();
@@ -127,7 +129,7 @@ pub(crate) async fn run(places: Places<'_>) -> Result<()> {
 async fn turn(
     shared: &Arc<Shared>,
     mut letters: mpsc::Receiver<Letter>,
-    mut settings: SettingsFile,
+    mut settings: SettingsFile<EdgeSettings>,
     maintenance: &watch::Sender<Option<policy::services::EdgeMaintenance>>,
     signals: &mut Signals,
 ) -> Result<()> {

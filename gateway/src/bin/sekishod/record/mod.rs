@@ -5,7 +5,6 @@ mod answers;
 mod facts;
 mod gate;
 mod measure;
-mod settings;
 
 use std::path::Path;
 use std::sync::atomic::AtomicU64;
@@ -19,6 +18,7 @@ use events::{Event, Role, Tally};
 use gateway::wire::record::{RecordAnswer, RecordAsk};
 use gateway::wire::{Answer, Ask, FaultKind};
 use jiff::Timestamp;
+use policy::services::RecordSettings;
 use record::committer::{Handle, Status};
 use record::{AppendError, Budget, Class, Committer, Log, Recovery};
 use tokio::sync::{mpsc, oneshot};
@@ -26,10 +26,10 @@ use tokio::task::JoinHandle;
 
 use self::answers::{Desk, failed};
 use self::facts::{Deeds, History, Inspector, Verification};
-use self::settings::SettingsFile;
 use crate::notify::{self, every, tick};
 use crate::sandbox;
 use crate::server::{self, Access, Letter, Peer};
+use crate::settings::SettingsFile;
 use crate::signals::{Signals, Word};
 
 /// Requests that wait for the loop at once.
@@ -107,7 +107,7 @@ struct Recorder {
     own: u32,
     desk: Desk,
     known: Known,
-    settings: SettingsFile,
+    settings: SettingsFile<RecordSettings>,
     refused: Arc<AtomicU64>,
     /// Here while no verification runs.
     inspector: Option<Inspector>,
@@ -139,7 +139,7 @@ impl Recorder {
             own,
             desk,
             known,
-            settings: SettingsFile::of(places.services),
+            settings: SettingsFile::of(places.services, "record.json"),
             refused: Arc::default(),
             inspector: Some(Inspector::new(places.state, key)),
             inspection: None,

@@ -20,17 +20,18 @@ use gateway::recorder::Recorder;
 use gateway::wire::watch::{WatchAnswer, WatchAsk};
 use gateway::wire::{Answer, Ask, Fault, FaultKind};
 use jiff::Timestamp;
+use policy::services::WatchSettings;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::{LocalSet, spawn_local};
 
 use self::follow::{Follower, Sight};
 use self::ledger::{Ledger, Order, Running};
 use self::measure::Witness;
-use self::names::SettingsFile;
 use self::ring::Ring;
 use crate::notify::{self, every, tick};
 use crate::sandbox;
 use crate::server::{self, Access, Letter};
+use crate::settings::SettingsFile;
 use crate::signals::{Signals, Word};
 
 /// Requests that wait for the loop at once.
@@ -80,7 +81,7 @@ pub(crate) async fn run(places: Places<'_>) -> Result<()> {
         stop: Rc::clone(&stop),
     };
     let following = local.spawn_local(follower.run());
-    local.spawn_local(keep_time(running.ledger.clone(), SettingsFile::of(places.services)));
+    local.spawn_local(keep_time(running.ledger.clone(), SettingsFile::of(places.services, "watch.json")));
     notify::ready("reading what was denied, and who speaks to whom");
     tracing::info!("ready");
     let ended = local.run_until(turn(letters, &sight, &mut running, &mut signals)).await;
@@ -125,7 +126,7 @@ async fn turn(
 }
 
 /// Tells the ledger that time passes, and what the policy says about it. Core writes the settings with each policy.
-async fn keep_time(ledger: Ledger, mut settings: SettingsFile) {
+async fn keep_time(ledger: Ledger, mut settings: SettingsFile<WatchSettings>) {
     let mut look = every(TICK);
     loop {
         look.tick().await;

@@ -1,14 +1,13 @@
 //! Who is behind an address, and which flow behind a mark, as the policy in force says; core writes it down for us.
 
 use std::collections::BTreeMap;
-use std::io::{self, Read};
+use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::path::Path;
 
 use ipnet::IpNet;
 use policy::model::ZoneKind;
-use policy::services::{SETTINGS_BYTES_MAX, WatchSettings};
+use policy::services::WatchSettings;
 
 /// The word for the gateway itself, as a device and as a zone.
 pub(crate) const GATEWAY: &str = "gateway";
@@ -18,40 +17,6 @@ const OUTSIDE: &str = "outside";
 const INTERFACES: &str = "/sys/class/net";
 /// Longest such number, with its line's end.
 const NUMBER_BYTES_MAX: u64 = 16;
-
-/// The settings' file, and which of its states was read last.
-#[derive(Debug)]
-pub(crate) struct SettingsFile {
-    path: PathBuf,
-    read: Option<(SystemTime, u64)>,
-}
-
-impl SettingsFile {
-    /// The file in core's directory of settings.
-    pub(crate) fn of(services: &Path) -> Self {
-        SettingsFile { path: services.join("watch.json"), read: None }
-    }
-
-    /// The settings, if they changed since the last call.
-    pub(crate) fn changed(&mut self) -> io::Result<Option<WatchSettings>> {
-        let file = match std::fs::File::open(&self.path) {
-            // Core writes them with its first policy.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            other => other?,
-        };
-        let found = file.metadata()?;
-        let state = (found.modified()?, found.len());
-        if self.read == Some(state) {
-            return Ok(None);
-        }
-        // A file that makes no sense is told once, not every second.
-        self.read = Some(state);
-        let limit = u64::try_from(SETTINGS_BYTES_MAX).unwrap_or(u64::MAX);
-        let mut bytes = Vec::new();
-        file.take(limit).read_to_end(&mut bytes)?;
-        Ok(Some(serde_json::from_slice(&bytes)?))
-    }
-}
 
 /// Where an address belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
