@@ -32,7 +32,7 @@ ifneq ($(SABOTAGE),)
 export SABOTAGE
 endif
 
-.PHONY: help setup demo test test-long lab bench package lint doc dashboards clean
+.PHONY: help setup demo test test-long lab bench fuzz package lint doc dashboards clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r target text; do \
@@ -68,6 +68,10 @@ bench: setup ## paired benchmarks, ours and a peer (NAME=.. for one); results in
 	cargo build --release --locked -p gateway -p tests --bins
 	$(ask_for_root)
 	$(AS_ROOT) cargo run --release --locked --quiet -p benches -- $(NAME) $(ARGS)
+
+TIME_S ?= 60
+fuzz: ## feed the parsers of bytes from outside, TIME_S seconds each (NAME=.. for one; needs cargo-fuzz and a nightly compiler)
+	scripts/fuzz $(TIME_S) $(NAME)
 
 package: setup ## the Debian packages, in target/package/ (ARGS='--version ..')
 	scripts/package $(ARGS)

@@ -21,6 +21,8 @@ const LAYERS: [&[&str]; 5] = [
 /// things may know it.
 const LAB: &str = "tests";
 const BENCHES: &str = "benches";
+/// Feeds every parser of bytes from outside, and is no part of the product.
+const FUZZ: &str = "fuzz";
 
 /// Makes files out of the pure crates' lists, and is no part of the product: it knows nothing else, and only the lab's
 /// tests know it.
@@ -91,7 +93,7 @@ fn layer(name: &str) -> Option<usize> {
 fn direction(graph: &Graph) -> Vec<Complaint> {
     let mut complaints = Vec::new();
     for from in graph.members.keys() {
-        if layer(from).is_none() && ![LAB, BENCHES, DASHBOARD].contains(&from.as_str()) {
+        if layer(from).is_none() && ![LAB, BENCHES, DASHBOARD, FUZZ].contains(&from.as_str()) {
             let message =
                 format!("`{from}` has no place in the house; give it one in LAYERS (tidy/graph.rs)");
             complaints.push(graph.complaint(from, "", message));
@@ -113,7 +115,8 @@ fn may_know(from: &str, to: &str) -> bool {
         (Some(from), Some(to)) => to < from,
         (Some(_), None) => false,
         (None, _) if from == DASHBOARD => PURE.contains(&to),
-        (None, _) => from == BENCHES && ![BENCHES, DASHBOARD].contains(&to),
+        (None, _) if from == FUZZ => layer(to).is_some(),
+        (None, _) => from == BENCHES && ![BENCHES, DASHBOARD, FUZZ].contains(&to),
     }
 }
 
