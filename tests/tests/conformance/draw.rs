@@ -31,7 +31,7 @@ const DISCOVERY: [(u16, &str); 12] = [
     (547, "ff02::1:2"),
 ];
 /// Sources that nobody has.
-const BOGUS: [&str; 11] = [
+pub(crate) const BOGUS: [&str; 11] = [
     "127.0.0.1",
     "0.0.0.0",
     "169.254.7.7",

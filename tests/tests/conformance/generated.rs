@@ -112,7 +112,7 @@ fn packets() -> usize {
     number("SEKISHO_PACKETS").map_or(if long { PACKETS_LONG } else { PACKETS }, |count| count as usize)
 }
 
-fn seed() -> u64 {
+pub(crate) fn seed() -> u64 {
     let clock = || {
         SystemTime::now()
             .duration_since(UNIX_EPOCH)
@@ -121,7 +121,7 @@ fn seed() -> u64 {
     number("SEKISHO_SEED").unwrap_or_else(clock)
 }
 
-fn number(name: &str) -> Option<u64> {
+pub(crate) fn number(name: &str) -> Option<u64> {
     std::env::var(name)
         .ok()
         .map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is a number, not `{text}`")))

@@ -22,7 +22,7 @@ use crate::wire;
 const OURS: u32 = 0x51;
 /// The table that silences a machine; the gateway's is the one table there that is not under trial.
 pub(crate) const MUTE_TABLE: &str = "mute";
-const ETHERNET_BYTES: usize = 14;
+pub(crate) const ETHERNET_BYTES: usize = 14;
 /// IEEE 802 local experimental: nobody answers.
 const MARKER_TYPE: [u8; 2] = [0x88, 0xb5];
 /// A packet crosses at most three queues: the gateway's, a bridge's, the host's.
@@ -146,7 +146,7 @@ impl Ground {
             }
             assert_eq!(post.capture.dropped(), 0, "the capture at {} overflowed", post.interface);
         }
-        self.gateway.hear(&mut sightings);
+        hear(&mut self.gateway.listeners, &mut sightings);
         sightings
     }
 
@@ -203,23 +203,27 @@ impl Mouth {
         let egresses: Vec<Option<String>> = bound.chain([None]).collect();
         let sender =
             |domain| move |egress: Option<String>| (egress.clone(), sender(domain, egress.as_deref()));
-        let listeners = LISTENED
-            .iter()
-            .flat_map(|number| [listener(Domain::IPV4, *number), listener(Domain::IPV6, *number)]);
         Mouth {
-            listeners: listeners.collect(),
+            listeners: listeners(),
             four: egresses.iter().cloned().map(sender(Domain::IPV4)).collect(),
             six: egresses.iter().cloned().map(sender(Domain::IPV6)).collect(),
         }
     }
+}
 
-    fn hear(&mut self, sightings: &mut Vec<Sighting>) {
-        let mut buffer = vec![0; 4096];
-        for socket in &mut self.listeners {
-            while let Ok(length) = std::io::Read::read(socket, &mut buffer) {
-                if let Some(tag) = wire::tag_of(&buffer[..length]) {
-                    sightings.push(Sighting { tag, seat: Seat::Gateway, bytes: buffer[..length].to_vec() });
-                }
+/// Raw sockets of the machine that this is called in: behind its rules, they see all that is for itself.
+pub(crate) fn listeners() -> Vec<Socket> {
+    let both = |number: &i32| [listener(Domain::IPV4, *number), listener(Domain::IPV6, *number)];
+    LISTENED.iter().flat_map(both).collect()
+}
+
+/// Takes what the gateway's raw sockets got.
+pub(crate) fn hear(listeners: &mut [Socket], sightings: &mut Vec<Sighting>) {
+    let mut buffer = vec![0; 4096];
+    for socket in listeners {
+        while let Ok(length) = std::io::Read::read(socket, &mut buffer) {
+            if let Some(tag) = wire::tag_of(&buffer[..length]) {
+                sightings.push(Sighting { tag, seat: Seat::Gateway, bytes: buffer[..length].to_vec() });
             }
         }
     }

@@ -3,6 +3,10 @@
 //!
 //! The executable needs no cargo: `conformance per_flow` is the short version for another kernel.
 #[cfg(test)]
+#[path = "../behaviour/daemon.rs"]
+#[expect(dead_code, reason = "shared with the behaviour tests, which use the rest")]
+mod daemon;
+#[cfg(test)]
 mod draw;
 #[cfg(test)]
 mod faults;
@@ -33,8 +37,14 @@ mod render;
 #[cfg(test)]
 mod scene;
 #[cfg(test)]
+#[path = "../behaviour/site.rs"]
+#[expect(dead_code, reason = "shared with the behaviour tests, which use the rest")]
+mod site;
+#[cfg(test)]
 mod tally;
 #[cfg(test)]
 mod trial;
+#[cfg(test)]
+mod vpn;
 #[cfg(test)]
 mod wire;

@@ -246,7 +246,7 @@ fn quote_of_answer(opener: &Record) -> Vec<u8> {
 }
 
 /// An error that refers to nothing quotes a connection that nobody began.
-fn dangling_quote(probe: &Probe) -> Vec<u8> {
+pub(crate) fn dangling_quote(probe: &Probe) -> Vec<u8> {
     let is_error = match probe.packet.transport {
         Transport::Icmp { kind, .. } => matches!(kind, 3 | 4 | 5 | 11 | 12),
         Transport::Icmp6 { kind, .. } => matches!(kind, 1..=4),

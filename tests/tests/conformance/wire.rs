@@ -221,6 +221,12 @@ pub(crate) fn source_port_of(bytes: &[u8]) -> Option<u16> {
     Some(u16::from_be_bytes(bytes.get(start..start + 2)?.try_into().ok()?))
 }
 
+/// The third and fourth byte behind it: the destination port of TCP and UDP.
+pub(crate) fn destination_port_of(bytes: &[u8]) -> Option<u16> {
+    let start = header_bytes(bytes)? + 2;
+    Some(u16::from_be_bytes(bytes.get(start..start + 2)?.try_into().ok()?))
+}
+
 /// Bytes five and six behind the header of a captured plain IP packet: the identifier of an ICMP query.
 pub(crate) fn ident_of(bytes: &[u8]) -> Option<u16> {
     let start = header_bytes(bytes)? + 4;

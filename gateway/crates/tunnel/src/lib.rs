@@ -15,6 +15,8 @@ mod datagram;
 pub mod device;
 mod engine;
 mod error;
+#[cfg(feature = "hand")]
+pub mod hand;
 mod key;
 mod link;
 mod peers;
