@@ -13,7 +13,7 @@ use crate::place::{Place, eventually};
 const OWN: [&str; 2] = ["10.9.0.2", "fd00:9::2"];
 const INSIDE: [&str; 2] = ["10.9.0.1", "fd00:9::1"];
 
-fn key() -> PrivateKey {
+pub(crate) fn key() -> PrivateKey {
     PrivateKey::from_bytes([9; 32])
 }
 
@@ -22,7 +22,7 @@ fn ip(text: &str) -> IpAddr {
 }
 
 /// A gateway, and a client that has shaken hands with it.
-fn scene() -> (Place, Ours, Client) {
+pub(crate) fn scene() -> (Place, Ours, Client) {
     let place = Place::new();
     let ours = Ours::start(&place, vec![peer(key().public())]);
     let mut client = Client::new(&place, &key(), ours.public());
@@ -199,7 +199,7 @@ fn a_stranger_hears_nothing() {
 }
 
 /// Sends a packet each millisecond until told to stop, while something happens.
-fn while_sending(client: &mut Client, happen: impl FnOnce() + Send) {
+pub(crate) fn while_sending(client: &mut Client, happen: impl FnOnce() + Send) {
     std::thread::scope(|scope| {
         let thread = scope.spawn(happen);
         while !thread.is_finished() {

@@ -12,5 +12,6 @@ mod client;
 mod ends;
 mod hostile;
 mod interop;
+mod keys;
 mod owner;
 mod place;
