@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use thiserror::Error;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 use tokio::time::{sleep, timeout};
 
 use crate::wire::frame::{self, FrameError, HEAD_BYTES};
@@ -58,6 +58,15 @@ pub enum RecordError {
     Confused,
 }
 
+/// An event that waits.
+#[derive(Debug)]
+struct Noted {
+    at: Timestamp,
+    event: Event,
+    /// Who wants to hear that it is durable.
+    told: Option<oneshot::Sender<()>>,
+}
+
 /// The hand; clones share the queue.
 #[derive(Clone, Debug)]
 pub struct Recorder {
@@ -68,7 +77,7 @@ pub struct Recorder {
 struct Shared {
     path: PathBuf,
     role: Role,
-    queue: Mutex<VecDeque<(Timestamp, Event)>>,
+    queue: Mutex<VecDeque<Noted>>,
     more: Notify,
     lost: AtomicU64,
 }
@@ -103,6 +112,18 @@ impl Recorder {
 
     /// Has an event recorded as soon as the record role takes it.
     pub fn note(&self, event: Event) {
+        self.push(event, None);
+    }
+
+    /// The same, in the same order; the receiver hears when the event is durable, and of no word more when it is lost.
+    #[must_use]
+    pub fn note_and_tell(&self, event: Event) -> oneshot::Receiver<()> {
+        let (told, durable) = oneshot::channel();
+        self.push(event, Some(told));
+        durable
+    }
+
+    fn push(&self, event: Event, told: Option<oneshot::Sender<()>>) {
         if !events::audit::is_logged(&event) {
             return;
         }
@@ -111,7 +132,7 @@ impl Recorder {
             queue.pop_front();
             self.count_lost();
         }
-        queue.push_back((Timestamp::now(), event));
+        queue.push_back(Noted { at: Timestamp::now(), event, told });
         drop(queue);
         self.shared.more.notify_one();
     }
@@ -130,7 +151,7 @@ impl Recorder {
         vec![Sample::new(Family::RecorderLost, &[self.shared.role.word()], lost)]
     }
 
-    fn queue(&self) -> std::sync::MutexGuard<'_, VecDeque<(Timestamp, Event)>> {
+    fn queue(&self) -> std::sync::MutexGuard<'_, VecDeque<Noted>> {
         // A queue is as good as it was, whoever panicked beside it.
         self.shared.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -145,21 +166,27 @@ async fn bring(recorder: Recorder) {
     loop {
         let next = recorder.queue().pop_front();
         match next {
-            Some((at, event)) => bring_one(&recorder, at, event).await,
+            Some(noted) => bring_one(&recorder, noted).await,
             None => recorder.shared.more.notified().await,
         }
     }
 }
 
-async fn bring_one(recorder: &Recorder, at: Timestamp, event: Event) {
-    let mut told = false;
+async fn bring_one(recorder: &Recorder, Noted { at, event, told }: Noted) {
+    let mut warned = false;
     loop {
         match append(&recorder.shared.path, at, event.clone()).await {
-            Ok(_) => return,
+            Ok(_) => {
+                if let Some(told) = told {
+                    // Who no longer waits need not hear it.
+                    let _ = told.send(());
+                }
+                return;
+            }
             Err(error @ RecordError::Unreachable { .. }) => {
-                if !told {
+                if !warned {
                     tracing::warn!(%error, "events wait for the record role");
-                    told = true;
+                    warned = true;
                 }
                 sleep(RETRY_WAIT).await;
             }

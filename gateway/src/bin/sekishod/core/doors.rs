@@ -6,7 +6,7 @@ mod resolve;
 mod socket;
 mod turn;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use gateway::store::{DoorFile, Store, StoreError};
@@ -19,7 +19,6 @@ use tokio::sync::watch;
 
 pub(super) use self::resolve::{contract_end, person_end};
 pub(super) use self::socket::{DoorsLetter, DoorsReply, Service, serve};
-pub(super) use self::turn::left_behind;
 use super::engineers::{Authority, Registry};
 use super::persons::Book;
 use super::plan::Plan;
@@ -43,8 +42,10 @@ pub(super) struct Doors {
     sessions: BTreeMap<SessionId, Live>,
     /// Moves when any session did.
     changed: watch::Sender<u64>,
-    /// Ids on disk of sessions that are not over.
+    /// Ids on disk: of sessions that are not over, and of those whose ending the log does not have yet.
     kept: Vec<SessionId>,
+    /// The latter.
+    untold: BTreeSet<SessionId>,
     /// The policy that sessions were last held against.
     plan: Option<Plan>,
     /// The record role is being asked whether it lives.
@@ -75,6 +76,7 @@ impl Doors {
             sessions: BTreeMap::new(),
             changed: watch::Sender::new(0),
             kept: left.clone(),
+            untold: BTreeSet::new(),
             plan: None,
             is_beating: false,
         };

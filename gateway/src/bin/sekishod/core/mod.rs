@@ -233,7 +233,7 @@ impl Core {
             Err(error) => self.warn(format!("grants of a former run could not be ended yet: {error}")),
         }
         for session in left {
-            self.witness.note(doors::left_behind(session));
+            self.tell_of_one_left_behind(session);
         }
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use events::{Event, Sample, Tally};
 use gateway::recorder::{RecordError, Recorder};
+use tokio::sync::oneshot;
 
 /// How long the end of the role waits for its record.
 const LAST_WAIT: Duration = Duration::from_secs(2);
@@ -26,6 +27,12 @@ impl Witness {
     pub(super) fn note(&mut self, event: Event) {
         self.tally.observe(&event);
         self.recorder.note(event);
+    }
+
+    /// The same; the receiver hears when it is durable.
+    pub(super) fn note_and_tell(&mut self, event: Event) -> oneshot::Receiver<()> {
+        self.tally.observe(&event);
+        self.recorder.note_and_tell(event)
     }
 
     /// Something is about to be done or told that must be recorded first; the future ends when it is durable.

@@ -1,6 +1,7 @@
 //! What sessions order and tell, carried out and passed on: the record first, then the kernel; on the way back the kernel
 //! first.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use events::{Event, SessionChange};
@@ -12,6 +13,9 @@ use session::{Command, EndReason, Failure, Now, Order, RecorderFault, Step, Targ
 use super::{FOLLOW_SILENCE, Live};
 use crate::core::plan::Plan;
 use crate::core::{Core, Ready, grants};
+
+/// Endings that wait for the log, at most; further ones are told and not owed.
+const UNTOLD_MAX: usize = 256;
 
 impl Core {
     /// Both clocks as the machines want them.
@@ -150,17 +154,46 @@ impl Core {
             }
         };
         tracing::info!(session = %id, ?change, "session");
+        if matches!(change, SessionChange::Denied { .. } | SessionChange::Closed { .. }) {
+            return self.tell_of_ending(id, change);
+        }
         self.witness.note(Event::Session { session: id.to_string(), change });
     }
 
-    /// Writes down which sessions are not over, so that their end is told even after a crash.
+    /// The ending of a session that a former run of core left.
+    pub(in crate::core) fn tell_of_one_left_behind(&mut self, id: &SessionId) {
+        self.tell_of_ending(id, closed(&EndReason::CoreRestarted {}));
+    }
+
+    /// An ending is owed to the log until it is durable there: should core die before, the next run tells it.
+    fn tell_of_ending(&mut self, id: &SessionId, change: SessionChange) {
+        if self.doors.untold.len() < UNTOLD_MAX {
+            self.doors.untold.insert(id.clone());
+        }
+        let durable = self.witness.note_and_tell(Event::Session { session: id.to_string(), change });
+        let (ready, id) = (self.ready.clone(), id.clone());
+        tokio::spawn(async move {
+            // One that was lost stays owed.
+            if durable.await.is_ok() {
+                let then = move |core: &mut Core| {
+                    core.doors.untold.remove(&id);
+                };
+                // The loop ends only with the process.
+                drop(ready.send(Ready::Then(Box::new(then))).await);
+            }
+        });
+    }
+
+    /// Writes down which sessions are not over, or not told to be, so that their end is told even after a crash.
     fn keep_sessions(&mut self, now: Now) {
-        let active: Vec<SessionId> = self.doors.active(now).map(|live| live.machine.id().clone()).collect();
-        if active == self.doors.kept {
+        let active = self.doors.active(now).map(|live| live.machine.id().clone());
+        let owed: BTreeSet<SessionId> = active.chain(self.doors.untold.iter().cloned()).collect();
+        let owed: Vec<SessionId> = owed.into_iter().collect();
+        if owed == self.doors.kept {
             return;
         }
-        match self.store.keep_door(DoorFile::Sessions, &active) {
-            Ok(()) => self.doors.kept = active,
+        match self.store.keep_door(DoorFile::Sessions, &owed) {
+            Ok(()) => self.doors.kept = owed,
             Err(error) => tracing::error!(%error, "the list of sessions is not on disk"),
         }
     }
@@ -228,11 +261,6 @@ fn still_allows(plan: &Plan, live: &Live) -> bool {
         && same.is_ok_and(|(target, terms)| {
             target == asked.target && u64::from(asked.duration_s) <= terms.max_duration_s
         })
-}
-
-/// What is told of a session that a former run of core left.
-pub(in crate::core) fn left_behind(id: &SessionId) -> Event {
-    Event::Session { session: id.to_string(), change: closed(&EndReason::CoreRestarted {}) }
 }
 
 fn closed(why: &EndReason) -> SessionChange {
