@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod abuse;
 #[cfg(test)]
+mod badly;
+#[cfg(test)]
 #[path = "../behaviour/daemon.rs"]
 #[expect(dead_code, reason = "shared with the behaviour tests, which use the rest")]
 mod daemon;
@@ -13,10 +15,20 @@ mod edge;
 #[cfg(test)]
 mod ending;
 #[cfg(test)]
+mod flood;
+#[cfg(test)]
+mod guests;
+#[cfg(test)]
 mod journey;
+#[cfg(test)]
+mod packets;
 #[cfg(test)]
 mod ready;
 #[cfg(test)]
 #[path = "../behaviour/site.rs"]
 #[expect(dead_code, reason = "shared with the behaviour tests, which use the rest")]
 mod site;
+#[cfg(test)]
+mod tunnelled;
+#[cfg(test)]
+mod whole;

@@ -79,13 +79,22 @@ impl Factor {
         if into + MARGIN_S > STEP_S {
             thread::sleep(Duration::from_secs(STEP_S - into));
         }
-        let at =
-            jiff::Timestamp::now() + jiff::SignedDuration::from_secs(step * i64::try_from(STEP_S).unwrap());
+        self.at(present_step().checked_add_signed(step).unwrap())
+    }
+
+    /// The code of a step, counted as RFC 6238 does.
+    pub(crate) fn at(&self, step: u64) -> String {
+        let at = jiff::Timestamp::from_second(i64::try_from(step * STEP_S).unwrap()).unwrap();
         let time = at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string();
         let output = Command::new("oathtool").args(["--totp", "-b", &self.0, "-N", &time]).output().unwrap();
         assert!(output.status.success(), "{output:?}");
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
+}
+
+/// The step of now.
+pub(crate) fn present_step() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() / STEP_S
 }
 
 /// The clinic.
@@ -98,8 +107,12 @@ pub(crate) struct Ready {
 
 impl Ready {
     pub(crate) fn new() -> Self {
-        let site = Site::start();
-        site.apply(&policy());
+        Self::on(Site::start(), &policy())
+    }
+
+    /// The same where core runs already.
+    pub(crate) fn on(site: Site, policy: &str) -> Self {
+        site.apply(policy);
         site.run(&["time", "trusted"]).succeeded();
         let hana = enrol(&site, "hana", None);
         let taro = enrol(&site, "taro", Some(("hana", hana.code(0))));
@@ -175,7 +188,7 @@ impl Ready {
 }
 
 /// Gives a person a factor as the command line does; `by` is an admin with a code.
-fn enrol(site: &Site, person: &str, by: Option<(&str, String)>) -> Factor {
+pub(crate) fn enrol(site: &Site, person: &str, by: Option<(&str, String)>) -> Factor {
     let mut arguments = vec!["--json", "person", "enrol", person];
     arguments.extend(by.iter().flat_map(|(admin, _)| ["--by", admin]));
     let mut command = site.sekisho(&arguments);
