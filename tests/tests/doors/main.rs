@@ -31,4 +31,6 @@ mod site;
 #[cfg(test)]
 mod tunnelled;
 #[cfg(test)]
+mod usurper;
+#[cfg(test)]
 mod whole;
