@@ -11,6 +11,8 @@ mod daemon;
 #[cfg(test)]
 mod device;
 #[cfg(test)]
+mod dying;
+#[cfg(test)]
 mod edge;
 #[cfg(test)]
 mod ending;
@@ -24,6 +26,8 @@ mod journey;
 mod packets;
 #[cfg(test)]
 mod ready;
+#[cfg(test)]
+mod rota;
 #[cfg(test)]
 #[path = "../behaviour/site.rs"]
 #[expect(dead_code, reason = "shared with the behaviour tests, which use the rest")]
