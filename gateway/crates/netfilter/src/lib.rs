@@ -33,7 +33,7 @@ mod sys;
 mod value;
 pub mod verify;
 
-pub use apply::{Applied, ApplyError, Netfilter, RefusedFlow};
+pub use apply::{Applied, ApplyError, GrantEnder, Netfilter, RefusedFlow};
 pub use batch::{BATCH_MAX_BYTES, BATCH_MAX_MESSAGES, Batch, BatchError, Mode, Origin};
 pub use error::{NetlinkError, Refusal};
 pub use expr::Expr;

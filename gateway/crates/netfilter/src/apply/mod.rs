@@ -5,7 +5,7 @@ mod grants;
 mod transaction;
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use policy::model::Place;
 use policy::ruleset::{DataType, LIVE, Mark, Ruleset, Set};
@@ -13,15 +13,17 @@ use policy::ruleset::{DataType, LIVE, Mark, Ruleset, Set};
 use crate::batch::BatchError;
 use crate::delta::{self, Stages};
 use crate::error::{NetlinkError, Refusal};
-use crate::grants::Grant;
 use crate::live::{self, LiveChanges, LiveSet, Running};
 use crate::lower::{self, LowerError};
 use crate::object::Table;
 use crate::socket::{Committed, Connection};
 use crate::verify::{self, Difference};
 use rustix::io::Errno;
-use transaction::Transaction;
-pub(crate) use transaction::mark_of;
+
+pub use self::grants::GrantEnder;
+use self::grants::OpenGrants;
+use self::transaction::Transaction;
+pub(crate) use self::transaction::mark_of;
 
 /// How often a whole load is tried again because somebody else wrote meanwhile.
 const REPLACE_ATTEMPTS_MAX: u32 = 8;
@@ -35,6 +37,8 @@ const END_WAIT_MAX: Duration = Duration::from_millis(50);
 const REHASH_MIN_ELEMENTS: usize = 256;
 const REHASH_LOOKS_MAX: u32 = 8;
 const REHASH_WAIT: Duration = Duration::from_millis(150);
+/// How often a comparison is begun anew because somebody ended a grant while the kernel was read.
+const STALE_LOOKS_MAX: u32 = 8;
 
 /// The kernel's copy of the rule set, through one netlink socket.
 #[derive(Debug)]
@@ -43,8 +47,10 @@ pub struct Netfilter {
     table: Table,
     /// Whether packets may still be among rules that are no longer in force.
     has_stragglers: bool,
-    /// The grants that should be open, each with its end.
-    grants: BTreeMap<Grant, Instant>,
+    /// The grants that should be open.
+    grants: OpenGrants,
+    /// How many endings had been when packets were last waited for.
+    endings: u64,
 }
 
 /// What an apply did.
@@ -109,7 +115,8 @@ impl Netfilter {
         let malformed = |_| NetlinkError::Malformed { what: "the name of the table" };
         let table = lower::table().map_err(malformed)?;
         // Another process may have changed the rules a moment ago.
-        Ok(Self { connection: Connection::open()?, table, has_stragglers: true, grants: BTreeMap::new() })
+        let (connection, grants) = (Connection::open()?, OpenGrants::default());
+        Ok(Self { connection, table, has_stragglers: true, grants, endings: 0 })
     }
 
     /// Loads a rule set, whatever the table holds, with the marks and grants that should be open. Base chains stay where they are, counters that are wanted keep their
@@ -335,9 +342,16 @@ impl Netfilter {
     ) -> Result<Vec<Difference>, NetlinkError> {
         let is_large = |set: &Set| !set.interval && set.elements.len() >= REHASH_MIN_ELEMENTS;
         let mut looks = if want.sets.values().any(is_large) { REHASH_LOOKS_MAX } else { 1 };
+        let mut stale = 0;
         loop {
+            let endings = self.grants.endings();
             let found = self.connection.snapshot(&self.table)?;
             let grants = self.recent_grants();
+            if self.grants.endings() != endings && stale < STALE_LOOKS_MAX {
+                // What was read is older than the list.
+                stale += 1;
+                continue;
+            }
             let running = Running { live, grants: &grants };
             let differences = verify::compare(&self.table, want, running, slack, &found);
             looks -= 1;
@@ -378,6 +392,9 @@ impl Netfilter {
     /// Sends a transaction when no packet is among rules older than those in force: the kernel keeps the rules of two
     /// generations, so a packet that were there over two transactions would meet chains of the one and sets of the other.
     fn step(&mut self, transaction: Transaction, ruleset: &Ruleset) -> Result<Committed, ApplyError> {
+        // What a `GrantEnder` sent meanwhile made a generation, too.
+        let endings = self.grants.endings();
+        self.has_stragglers |= std::mem::replace(&mut self.endings, endings) != endings;
         self.let_packets_leave();
         self.commit(transaction, ruleset)
     }
