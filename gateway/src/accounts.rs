@@ -61,7 +61,9 @@ impl Accounts {
         members.split(',').any(|member| member == name)
     }
 
-    fn user_name(&self, id: u32) -> Option<&str> {
+    /// The name of a user.
+    #[must_use]
+    pub fn user_name(&self, id: u32) -> Option<&str> {
         self.passwd.lines().find_map(|line| {
             let mut fields = line.split(':');
             let name = fields.next()?;
@@ -111,5 +113,6 @@ mod tests {
         assert!(!accounts.is_member(1000, 1000, "nobody-here"));
         assert!(!accounts.is_member(1000, 1000, ""));
         assert_eq!(accounts.user_id("hana"), Some(1001));
+        assert_eq!((accounts.user_name(1001), accounts.user_name(4242)), (Some("hana"), None));
     }
 }

@@ -47,7 +47,10 @@ pub enum RecordError {
         /// Why.
         source: io::Error,
     },
-    /// The record role refused it.
+    /// The record role has no room for it.
+    #[error("the record role refused it: {}", .0.message)]
+    Full(Fault),
+    /// The record role refused it for another reason.
     #[error("the record role refused it: {}", .0.message)]
     Refused(Fault),
     /// The answer makes no sense.
@@ -207,6 +210,9 @@ async fn append(path: &Path, at: Timestamp, event: Event) -> Result<u64, RecordE
             match ask_record(path, ask).await? {
                 Answer::Record(RecordAnswer::Appended { index }) => return Ok(index),
                 Answer::Failed(fault) if fault.kind == FaultKind::Busy => sleep(BUSY_WAIT).await,
+                Answer::Failed(fault) if fault.kind == FaultKind::Full => {
+                    return Err(RecordError::Full(fault));
+                }
                 Answer::Failed(fault) => return Err(RecordError::Refused(fault)),
                 _ => return Err(RecordError::Confused),
             }
@@ -235,4 +241,38 @@ async fn ask_record(path: &Path, ask: Ask) -> Result<Answer, RecordError> {
 
 fn unreachable(path: &Path) -> impl Fn(io::Error) -> RecordError {
     move |source| RecordError::Unreachable { path: path.to_owned(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::net::UnixListener;
+
+    /// What a record role that answers so leads to.
+    async fn recorded(answer: Answer) -> Result<u64, RecordError> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("record.sock");
+        let listener = UnixListener::bind(&path).unwrap();
+        let role = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.write_all(&frame::encode(&answer).unwrap()).await.unwrap();
+            // Held until the question has been sent.
+            let _ = stream.read(&mut [0; 4096]).await;
+        });
+        let recorded = append(&path, Timestamp::UNIX_EPOCH, Event::LogRoom {}).await;
+        role.await.unwrap();
+        recorded
+    }
+
+    #[tokio::test]
+    async fn each_refusal_keeps_its_reason() {
+        let failed = |kind| Answer::Failed(Fault::new(kind, "why"));
+        assert!(matches!(recorded(failed(FaultKind::Full)).await, Err(RecordError::Full(_))));
+        for kind in [FaultKind::NotPermitted, FaultKind::BadRequest, FaultKind::Failed, FaultKind::Closed] {
+            assert!(matches!(recorded(failed(kind)).await, Err(RecordError::Refused(_))), "{kind:?}");
+        }
+        assert!(matches!(recorded(Answer::Done {}).await, Err(RecordError::Confused)));
+        let taken = recorded(Answer::Record(RecordAnswer::Appended { index: 7 })).await;
+        assert!(matches!(taken, Ok(7)), "{taken:?}");
+    }
 }

@@ -247,6 +247,8 @@ pub enum FaultKind {
     Closed,
     /// It failed before anything changed.
     Failed,
+    /// There is no room for it.
+    Full,
 }
 
 /// What is in force.

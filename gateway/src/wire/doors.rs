@@ -185,6 +185,8 @@ pub enum EndReason {
     Idle,
     /// The record role does not take what happens.
     RecorderFailed,
+    /// The record role has no room for what happens.
+    DiskFull,
 }
 
 /// What core answers.

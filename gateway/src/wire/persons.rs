@@ -42,6 +42,16 @@ pub struct Proof {
     pub code: Code,
 }
 
+/// Who says no, as far as is said. Closing needs no code: one that is given and right makes the name a proved one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Claim {
+    /// Key of the person in the policy, or the name.
+    pub person: Text,
+    /// A code of that person's.
+    pub code: Option<Code>,
+}
+
 /// Questions and orders about persons.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -160,11 +170,15 @@ pub enum SessionsAsk {
         session: SessionId,
         /// Why.
         why: Text,
+        /// Who says so; else the account that asks is named.
+        by: Option<Claim>,
     },
     /// The clinic ends it, now. Closing needs no code.
     Kill {
         /// Which.
         session: SessionId,
+        /// Who says so; else the account that asks is named.
+        by: Option<Claim>,
     },
 }
 

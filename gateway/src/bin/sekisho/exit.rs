@@ -115,9 +115,11 @@ impl CliError {
             CliError::Fault(fault) => match fault.kind {
                 FaultKind::NotPermitted => Exit::NotPermitted,
                 FaultKind::Closed => Exit::Closed,
-                FaultKind::BadRequest | FaultKind::Busy | FaultKind::RolledBack | FaultKind::Failed => {
-                    Exit::Failed
-                }
+                FaultKind::BadRequest
+                | FaultKind::Busy
+                | FaultKind::RolledBack
+                | FaultKind::Failed
+                | FaultKind::Full => Exit::Failed,
             },
             CliError::Sources(_)
             | CliError::Client(ClientError::Frame(_))

@@ -114,6 +114,12 @@ impl Output {
         }
     }
 
+    /// Something that did not go as asked and kept nothing from being done, on standard error.
+    pub(crate) fn note(&self, text: &str) {
+        let word = self.pick("note", "注意");
+        let _ = writeln!(io::stderr().lock(), "sekisho: {word}: {text}");
+    }
+
     /// One line on standard error.
     fn complain(&self, text: &str) {
         let word = self.pick("error", "エラー");

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 use gateway::wire::doors::{SessionId, SessionState, Text};
-use gateway::wire::persons::{SessionRow, SessionsAnswer, SessionsAsk};
+use gateway::wire::persons::{Claim, SessionRow, SessionsAnswer, SessionsAsk};
 use gateway::wire::{Answer, Ask};
 use policy::diagnostic::Language;
 
@@ -20,6 +20,13 @@ digest with what it would carry out, and takes the code once. Every role that th
 
 Example:
   sekisho session approve s-abcdefghijkl --person \"佐倉 花子\"";
+
+pub(crate) const KILL_HELP: &str = "\
+Closing never needs a code and asks for none. The log names the account, and the person that --person names; with a code
+of that person's it names the person alone.
+
+Example:
+  sekisho session kill s-abcdefghijkl --person \"佐倉 花子\"";
 
 /// Orders about sessions.
 #[derive(Debug, Subcommand)]
@@ -53,12 +60,42 @@ pub(crate) enum SessionCommand {
         /// Why; the engineer reads it.
         #[arg(long)]
         reason: String,
+        #[command(flatten)]
+        by: Claimed,
     },
     /// Ends one, now.
+    #[command(after_help = KILL_HELP)]
     Kill {
         /// Which.
         session: String,
+        #[command(flatten)]
+        by: Claimed,
     },
+}
+
+/// Who says no. Nothing of it is needed.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Claimed {
+    /// Who says so, by key or name in the policy; else the log names the account.
+    #[arg(long)]
+    person: Option<String>,
+    /// File with a code of that person's, which proves the name; `-` is standard input. Nothing is asked for without it.
+    #[arg(long, value_name = "FILE", requires = "person")]
+    code_file: Option<PathBuf>,
+}
+
+impl Claimed {
+    /// What can be said of it: a code that cannot be read keeps nobody from closing.
+    fn claim(self, output: &Output) -> Option<Claim> {
+        let Claimed { person, code_file } = self;
+        let person = Text::try_from(person?).ok()?;
+        let code = code_file.and_then(|file| {
+            let read = Codes::new(Some(file)).proof(output, person.as_str());
+            let unproved = output.pick("the name goes without proof", "本人確認のない名前として記録します");
+            read.inspect_err(|error| output.note(&format!("{unproved}: {error}"))).ok()
+        });
+        Some(Claim { person, code: code.map(|proof| proof.code) })
+    }
 }
 
 /// `sekisho session`.
@@ -83,11 +120,13 @@ pub(crate) fn session(output: &Output, sockets: &Sockets, command: SessionComman
             let proof = Codes::new(code_file).proof(output, &person)?;
             one(SessionsAsk::Approve { session, digest: digest.unwrap_or(shown.digest), proof })?
         }
-        SessionCommand::Deny { session, reason } => {
+        SessionCommand::Deny { session, reason, by } => {
             let why = Text::try_from(reason).map_err(|error| CliError::Question(error.to_string()))?;
-            one(SessionsAsk::Deny { session: id(&session)?, why })?
+            one(SessionsAsk::Deny { session: id(&session)?, why, by: by.claim(output) })?
         }
-        SessionCommand::Kill { session } => one(SessionsAsk::Kill { session: id(&session)? })?,
+        SessionCommand::Kill { session, by } => {
+            one(SessionsAsk::Kill { session: id(&session)?, by: by.claim(output) })?
+        }
     };
     output.answer(&text(output, &row), &serde_json::to_value(&row)?);
     Ok(Exit::Ok)

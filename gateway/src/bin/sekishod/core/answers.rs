@@ -17,8 +17,13 @@ use super::{Core, NO_POLICY, Ready, Waiting, files};
 use crate::server::{Letter, Peer};
 
 impl Core {
-    /// One request; all but an apply are answered at once.
+    /// One request; all but an apply are answered at once. What is about the rules waits while their surroundings are made.
     pub(super) fn letter(&mut self, letter: Letter) {
+        let waits = matches!(letter.ask, Ask::Apply { .. } | Ask::Verify {});
+        if waits && self.is_surrounding() {
+            // Each is of another client, of which there are not many.
+            return self.later.push(letter);
+        }
         let Letter { peer, ask, reply } = letter;
         let answer = match ask {
             Ask::Apply { sources, dry_run } => return self.apply(peer, sources, dry_run, reply),
@@ -86,6 +91,7 @@ impl Core {
                 self.preparing = false;
                 self.prepared(result, peer, dry_run, reply);
             }
+            Ready::Found(found) => self.found(*found),
             Ready::TimeTrusted { reply } => drop(reply.send(self.trust_time())),
             Ready::Then(then) => then(self),
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use enforce::{Failure, LiveSet};
 use netfilter::grants::{Grant, GrantError, GrantSet};
-use netfilter::{Difference, Netfilter, NetlinkError, Subject};
+use netfilter::{Difference, GrantEnder, Netfilter, NetlinkError, Subject};
 use policy::compile;
 use policy::ruleset::Ruleset;
 
@@ -78,6 +78,11 @@ impl Kernel {
     /// Opens a grant, read back equal.
     pub(crate) fn open_grant(&mut self, grant: Grant, life: Duration) -> Result<(), GrantError> {
         self.filter.add_grants(&GrantSet::from([(grant, life)]))
+    }
+
+    /// A hand that ends grants whatever this one is doing.
+    pub(crate) fn ender(&self) -> Result<GrantEnder, NetlinkError> {
+        self.filter.grant_ender()
     }
 
     /// Ends a grant; one that has ended is no error, be it by itself or with the sets that held it, as when all is closed.

@@ -19,9 +19,10 @@ use policy::guideline::observation::{
 use policy::guideline::posture;
 use policy::model::{Policy, ZoneKind};
 
-pub(super) use self::neighbours::Neighbourhood;
+pub(super) use self::neighbours::{Neighbourhood, is_asked};
 use self::settings::SettingsLooked;
 pub(super) use self::totals::Totals;
+use super::around::Stock;
 use super::plan::Plan;
 use super::{Core, sysctl};
 use crate::memory;
@@ -68,12 +69,13 @@ impl Looked {
 }
 
 impl Core {
-    /// Reads what only a look can tell, before it looks that way again.
-    pub(super) async fn take_stock(&mut self) {
-        let now = self.clocks.now().wall;
-        let Some(plan) = self.enforcer.standing().policy().cloned() else { return };
-        self.looked.paths = Some((now, reverse_paths(&plan.policy)));
-        self.neighbourhood.look(&self.network, &plan.policy, now).await;
+    /// Takes up what only a look can tell.
+    pub(super) fn take_stock(&mut self, policy: &Policy, stock: Stock) {
+        let Stock { at, paths, neighbours } = stock;
+        self.looked.paths = Some((at, paths));
+        if let Some(table) = neighbours {
+            self.neighbourhood.take(policy, &table, at);
+        }
     }
 
     /// Takes up what the kernel counted; must be called before counters go away with their flows.
@@ -165,7 +167,7 @@ impl Core {
 }
 
 /// How the zones' interfaces filter sources by their way back; external zones too, for what comes in there.
-fn reverse_paths(policy: &Policy) -> ReversePath {
+pub(super) fn reverse_paths(policy: &Policy) -> ReversePath {
     let box_wide = sysctl::reverse_path("all");
     let zones = policy.zones.iter().filter(|zone| !matches!(zone.kind, ZoneKind::Vpn | ZoneKind::Vendor));
     let filter = |(zone, interface): (&policy::model::Zone, &str)| PathFilter {

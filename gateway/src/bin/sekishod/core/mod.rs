@@ -2,6 +2,9 @@
 //! It parses only what an authorised peer sends; nothing from the network ever reaches it.
 
 mod answers;
+mod around;
+mod axe;
+mod beside;
 mod doors;
 mod engineers;
 mod feed;
@@ -21,10 +24,11 @@ mod witness;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use enforce::{Enforcer, Standing, Ticket};
+use enforce::{Enforcer, Standing, Step, Ticket};
 use events::{Event, Role};
 use gateway::accounts::{ADMIN_GROUP, Accounts, CONSOLE_USER, EDGE_USER, WATCH_USER};
 use gateway::recorder::Recorder;
@@ -36,10 +40,12 @@ use session::SessionId;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
+use self::around::{Around, Found};
+use self::axe::Axe;
+use self::beside::Beside;
 use self::doors::{Doors, DoorsLetter, Service};
 use self::kernel::Kernel;
 use self::measure::{Looked, Neighbourhood, Totals};
-use self::network::Network;
 use self::plan::{Plan, PlanError};
 use self::time::Clocks;
 use self::witness::Witness;
@@ -66,7 +72,11 @@ struct Core {
     enforcer: Enforcer<Plan>,
     store: Store,
     kernel: Kernel,
-    network: Network,
+    around: Around,
+    /// The enforcer's step that waits for its surroundings.
+    surrounding: Option<Step>,
+    /// What was asked meanwhile and has to wait.
+    later: Vec<Letter>,
     services: PathBuf,
     started_at: Timestamp,
     /// The plan whose text is `candidate` on disk.
@@ -82,6 +92,8 @@ struct Core {
     changed: BTreeMap<Mark, Timestamp>,
     warnings: VecDeque<String>,
     repaired: VecDeque<String>,
+    /// How things are, as last told the service manager.
+    told: String,
     /// What could not be done about interfaces, as last told.
     problems: Vec<String>,
     /// Foreign tables as last told.
@@ -92,6 +104,9 @@ struct Core {
     totals: Totals,
     neighbourhood: Neighbourhood,
     doors: Doors,
+    axe: Arc<Axe>,
+    /// Keys of the VPN's peers, by name, of the policy that was last in force.
+    peers: BTreeMap<String, String>,
 }
 
 struct Waiting {
@@ -108,6 +123,8 @@ enum Ready {
     Policy { result: Result<Plan, PlanError>, peer: Peer, dry_run: bool, reply: oneshot::Sender<Answer> },
     /// It is in the record who says that the time is good.
     TimeTrusted { reply: oneshot::Sender<Answer> },
+    /// Somebody is back from the interfaces.
+    Found(Box<Found>),
     /// What had to be recorded first is; this is to be done now.
     Then(Box<dyn FnOnce(&mut Core) + Send>),
 }
@@ -118,12 +135,16 @@ pub(crate) async fn run(state: &Path, runtime: &Path, record: &Path) -> Result<(
     let store = Store::open(state)?;
     let accounts = Accounts::read().context("cannot read the accounts of this box")?;
     sandbox::enter(sandbox::CORE_FAMILIES)?;
+    let beside = Beside::start().context("cannot start a thread")?;
     let recorder = Recorder::start(record.to_owned(), Role::Core);
-    let (ready, ready_rx) = mpsc::channel(1);
-    let mut core = Core::start(store, runtime, recorder, ready)?;
-    core.settle().await;
-    core.established()?;
-    let letters = listen(runtime, &accounts)?;
+    let (ready, mut ready_rx) = mpsc::channel(1);
+    let around = {
+        let _beside = beside.enter();
+        Around::start(ready.clone())?
+    };
+    let mut core = Core::start(store, runtime, Tools { recorder, ready, around })?;
+    core.establish(&mut ready_rx).await?;
+    let letters = listen(runtime, &accounts, &core.axe, &beside)?;
     let doors = listen_doors(runtime, &accounts, &core)?;
     notify::ready(&core.line());
     tracing::info!(state = core.line(), "ready");
@@ -134,8 +155,14 @@ pub(crate) async fn run(state: &Path, runtime: &Path, record: &Path) -> Result<(
     Ok(())
 }
 
-/// Opens the sockets of admins, of the console and of the watch role.
-fn listen(runtime: &Path, accounts: &Accounts) -> Result<mpsc::Receiver<Letter>> {
+/// Opens the sockets of admins, of the console and of the watch role, served beside the loop.
+fn listen(
+    runtime: &Path,
+    accounts: &Accounts,
+    axe: &Arc<Axe>,
+    beside: &Beside,
+) -> Result<mpsc::Receiver<Letter>> {
+    let _beside = beside.enter();
     let own = rustix::process::geteuid().as_raw();
     let path = runtime.join("core.sock");
     let listener = server::bind(&path, Access::Group(accounts.group_id(ADMIN_GROUP)))
@@ -151,7 +178,7 @@ fn listen(runtime: &Path, accounts: &Accounts) -> Result<mpsc::Receiver<Letter>>
     let listener = server::bind(&path, Access::Group(accounts.group_id(WATCH_USER)))
         .with_context(|| format!("cannot listen on `{}`", path.display()))?;
     tokio::spawn(feed::serve(listener, own));
-    Ok(letters)
+    Ok(axe::stand_before(letters, Arc::clone(axe)))
 }
 
 /// Opens the socket of the edge role.
@@ -182,20 +209,32 @@ struct Inbox {
     ready: mpsc::Receiver<Ready>,
 }
 
+/// What works beside the loop.
+struct Tools {
+    recorder: Recorder,
+    ready: mpsc::Sender<Ready>,
+    around: Around,
+}
+
 impl Core {
-    fn start(store: Store, runtime: &Path, recorder: Recorder, ready: mpsc::Sender<Ready>) -> Result<Core> {
+    fn start(store: Store, runtime: &Path, tools: Tools) -> Result<Core> {
+        let Tools { recorder, ready, around } = tools;
         let clocks = Clocks::start();
         let now = clocks.now();
         let (doors, left) = Doors::open(&store)?;
         let last = last_applied(&store);
         let damage = last.as_ref().err().filter(|why| *why != NO_POLICY).cloned();
         let trusted = time::still_trusted(&store, now.wall);
+        let kernel = Kernel::open()?;
         let mut core = Core {
             clocks,
             enforcer: Enforcer::start(last, trusted, now),
             store,
-            kernel: Kernel::open()?,
-            network: Network::open()?,
+            around,
+            surrounding: None,
+            later: Vec::new(),
+            axe: Arc::new(Axe::new(kernel.ender()?)),
+            kernel,
             services: runtime.join("services"),
             started_at: now.wall,
             candidate: None,
@@ -207,6 +246,7 @@ impl Core {
             changed: BTreeMap::new(),
             warnings: VecDeque::new(),
             repaired: VecDeque::new(),
+            told: String::new(),
             problems: Vec::new(),
             foreign: Vec::new(),
             time_recorded: None,
@@ -215,6 +255,7 @@ impl Core {
             totals: Totals::default(),
             neighbourhood: Neighbourhood::default(),
             doors,
+            peers: BTreeMap::new(),
         };
         core.witness
             .note(Event::RoleStarted { role: Role::Core, version: env!("CARGO_PKG_VERSION").to_owned() });
@@ -237,8 +278,18 @@ impl Core {
         }
     }
 
-    /// Ready is said of a state that was read back, and of no other: else the service manager shall try again.
-    fn established(&self) -> Result<()> {
+    /// Brings the box to its last applied policy, surroundings included, or closes it. Ready is said of a state that was read
+    /// back, and of no other: else the service manager shall try again.
+    async fn establish(&mut self, ready: &mut mpsc::Receiver<Ready>) -> Result<()> {
+        self.settle();
+        while self.is_surrounding() {
+            let limit = self.enforcer.poll_timeout(self.clocks.now());
+            tokio::select! {
+                Some(ready) = ready.recv() => self.ready(ready),
+                () = wait(limit.map(|at| self.clocks.instant(at))) => self.enforcer.handle_timeout(self.clocks.now()),
+            }
+            self.settle();
+        }
         let why = || self.warnings.back().cloned().unwrap_or_default();
         let known = !matches!(self.enforcer.standing(), Standing::Unknown);
         anyhow::ensure!(known, "neither a policy nor the closed state could be established: {}", why());
@@ -251,7 +302,10 @@ impl Core {
         let mut alive = notify::alive_every().map(every);
         let mut beat = every(doors::BEAT);
         loop {
-            self.settle().await;
+            self.settle();
+            if self.resume() {
+                continue;
+            }
             self.settle_doors();
             let due = self.enforcer.poll_timeout(self.clocks.now());
             let session = self.doors.poll_timeout(self.session_now());
@@ -262,7 +316,7 @@ impl Core {
                 _ = beat.tick() => self.beat(),
                 Some(ready) = ready.recv() => self.ready(ready),
                 () = wait(due.map(|at| self.clocks.instant(at))) => self.enforcer.handle_timeout(self.clocks.now()),
-                _ = look.tick() => self.look().await,
+                _ = look.tick() => self.look(),
                 () = tick(alive.as_mut()) => notify::alive(),
                 word = signals.next() => match word {
                     Word::Reload => tracing::info!("nothing to reload: policies come by `sekisho apply`"),

@@ -3,9 +3,9 @@
 use enforce::{Command, Failure, Order, Standing, Step};
 use events::Event;
 
-use super::network::Settled;
+use super::around::{Errand, Found};
 use super::plan::Plan;
-use super::sysctl::{Asserted, Changed};
+use super::sysctl::Asserted;
 use super::{Core, REPAIRED_MAX, files, sysctl, time};
 use crate::notify;
 
@@ -15,21 +15,29 @@ const DIFFERENCES_TOLD: usize = 3;
 impl Core {
     /// Carries out orders until none is left, and only then tells: who reads "applied" may send at once, and what
     /// surrounds the rules, forwarding above all, comes after they are durable.
-    pub(super) async fn settle(&mut self) {
-        let before = self.line();
+    pub(super) fn settle(&mut self) {
         while let Some(order) = self.enforcer.poll_command() {
-            self.carry_out(order).await;
+            self.carry_out(order);
+        }
+        if self.is_surrounding() {
+            return;
         }
         while let Some(event) = self.enforcer.poll_event() {
             self.tell(event);
         }
-        let after = self.line();
-        if before != after {
-            notify::status(&after);
+        let line = self.line();
+        if self.told != line {
+            notify::status(&line);
+            self.told = line;
         }
     }
 
-    async fn carry_out(&mut self, order: Order<Plan>) {
+    /// Whether a policy's surroundings are being made: what depends on the end of it waits.
+    pub(super) fn is_surrounding(&self) -> bool {
+        self.surrounding.is_some() && !self.enforcer.is_idle()
+    }
+
+    fn carry_out(&mut self, order: Order<Plan>) {
         let Order { step, command } = order;
         let result = match command {
             Command::ReadBack { want, live } => {
@@ -52,7 +60,13 @@ impl Core {
                 self.kernel.close()
             }
             Command::SetLive { live } => self.kernel.set_live(&live),
-            Command::Surround { policy } => self.surround(&policy).await,
+            Command::Surround { policy } => {
+                if self.around.surround(step, &policy) {
+                    self.surrounding = Some(step);
+                    return;
+                }
+                Err(failure("nobody is there to look after interfaces; restart the service"))
+            }
         };
         self.enforcer.handle_done(step, result, self.clocks.now());
     }
@@ -90,29 +104,61 @@ impl Core {
         done.map_err(failure)
     }
 
-    /// What surrounds the rules, in order: settings, then addresses and routes, then forwarding, then services.
-    async fn surround(&mut self, plan: &Plan) -> Result<(), Failure> {
+    /// Somebody is back: from a look, or from what surrounds the rules. In order: settings, then addresses and routes,
+    /// which are made by now, then forwarding, then services.
+    pub(super) fn found(&mut self, Found { errand, plan, stock, settings, problems }: Found) {
+        self.around.is_back(errand);
+        let is_in_force = self.enforcer.standing().policy().is_some_and(|now| now.is(&plan));
+        match errand {
+            Errand::Look if is_in_force => {
+                let mut settings = settings;
+                settings.extend(sysctl::forwarding(true));
+                self.settings_found(settings);
+                self.problems_found(problems);
+                stock.into_iter().for_each(|stock| self.take_stock(&plan.policy, stock));
+            }
+            // Of another time; the next look is seconds away.
+            Errand::Look => {}
+            Errand::Surround(step) if self.surrounding == Some(step) => {
+                self.surrounding = None;
+                let result = if is_in_force {
+                    self.problems_found(problems);
+                    self.surround(&plan, settings)
+                } else {
+                    Err(failure("another policy is in force"))
+                };
+                self.enforcer.handle_done(step, result, self.clocks.now());
+            }
+            Errand::Surround(_) => {}
+        }
+    }
+
+    /// What a new policy sets anew nobody else changed.
+    fn surround(&mut self, plan: &Plan, settings: Asserted) -> Result<(), Failure> {
         let words = |asserted: Asserted| asserted.failed.into_iter().map(|error| error.to_string());
-        let mut problems: Vec<String> = words(sysctl::general()).collect();
-        // What a new policy sets anew nobody else changed.
-        let _ = self.settle_network(plan).await;
+        let mut problems: Vec<String> = words(settings).collect();
         problems.extend(words(sysctl::forwarding(true)));
         problems.extend(files::write(&self.services, plan).err().map(|error| error.to_string()));
         if problems.is_empty() { Ok(()) } else { Err(Failure(problems.join("; "))) }
     }
 
-    async fn settle_network(&mut self, plan: &Plan) -> Vec<Changed> {
-        let device = self.settle_tun(&plan.policy).await;
-        let settled = self.network.settle(&plan.policy).await;
-        let Settled { mut problems, changed } = settled
-            .unwrap_or_else(|error| Settled { problems: vec![error.to_string()], ..Settled::default() });
-        problems.extend(device);
+    /// Takes up what was asked while a policy's surroundings were made; whether anything was.
+    pub(super) fn resume(&mut self) -> bool {
+        if self.later.is_empty() || self.is_surrounding() {
+            return false;
+        }
+        for letter in std::mem::take(&mut self.later) {
+            self.letter(letter);
+        }
+        true
+    }
+
+    fn problems_found(&mut self, problems: Vec<String>) {
         for problem in problems.iter().filter(|problem| !self.problems.contains(problem)) {
             tracing::warn!(problem, "interfaces");
             self.witness.note(Event::Trouble { what: events::event::text(problem) });
         }
         self.problems = problems;
-        changed
     }
 
     fn stop_forwarding(&mut self) {
@@ -122,16 +168,12 @@ impl Core {
     }
 
     /// What is due every few seconds.
-    pub(super) async fn look(&mut self) {
-        self.take_stock().await;
+    pub(super) fn look(&mut self) {
         match self.enforcer.standing().clone() {
             Standing::Unknown => {}
             Standing::Closed => self.look_for_drift(None),
             Standing::Applied(plan) => {
-                let mut settings = sysctl::general();
-                settings.changed.extend(self.settle_network(&plan).await);
-                settings.extend(sysctl::forwarding(true));
-                self.settings_found(settings);
+                self.around.look(&plan);
                 self.look_for_drift(Some(&plan));
             }
         }
@@ -154,6 +196,10 @@ impl Core {
     }
 
     fn look_for_drift(&mut self, plan: Option<&Plan>) {
+        if !self.enforcer.is_idle() {
+            // What is found now could not be put back now, and would be taken for known at the next look.
+            return;
+        }
         match self.kernel.is_changed() {
             Ok(true) => {}
             Ok(false) => return self.looked.unchanged(self.clocks.now().wall),

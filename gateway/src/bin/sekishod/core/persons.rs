@@ -195,7 +195,7 @@ impl Core {
     }
 
     /// The key of a person, who may also be called by name where no other has the same.
-    fn person_key(&self, said: String) -> String {
+    pub(super) fn person_key(&self, said: String) -> String {
         let Ok(policy) = self.policy() else { return said };
         let mut named = policy.persons.values().filter(|person| person.name == said);
         match (policy.persons.contains_key(&said), named.next(), named.next()) {

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use events::Event;
 use events::words::SessionChange;
+use gateway::recorder::RecordError;
 use gateway::wire::doors::{DoorsAsk, EndReason, SessionState, Standing, Transport};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional_with_sizes};
 use tokio::net::{TcpSocket, TcpStream};
@@ -66,7 +67,7 @@ async fn open(shared: &Shared, live: Arc<Live>) -> Result<Opened, Refusal> {
         Ok(index) => live.book().log_index = index,
         Err(error) => {
             tracing::error!(%error, session = %live.id, "the record role does not take a connection: the session ends");
-            shared.end(&live.id, EndReason::RecorderFailed).await;
+            shared.end(&live.id, unrecorded(&error)).await;
             return Err(refusals::recorder());
         }
     }
@@ -77,6 +78,17 @@ async fn open(shared: &Shared, live: Arc<Live>) -> Result<Opened, Refusal> {
             close(shared, &live, number, 0, 0).await;
             Err(refusals::target(&error))
         }
+    }
+}
+
+/// What the record role's refusal ends the session by.
+const fn unrecorded(error: &RecordError) -> EndReason {
+    match error {
+        RecordError::Full(_) => EndReason::DiskFull,
+        RecordError::Refused(_)
+        | RecordError::Unreachable { .. }
+        | RecordError::Answer(_)
+        | RecordError::Confused => EndReason::RecorderFailed,
     }
 }
 
@@ -136,7 +148,7 @@ async fn close(shared: &Shared, live: &Live, connection: u64, sent: u64, receive
     shared.books.keep();
     if let Err(error) = recorded {
         tracing::error!(%error, session = %live.id, "the record role does not take a connection's end");
-        shared.end(&live.id, EndReason::RecorderFailed).await;
+        shared.end(&live.id, unrecorded(&error)).await;
     }
 }
 

@@ -241,6 +241,7 @@ impl Recorder {
                     Answer::Record(RecordAnswer::Appended { index })
                 }
                 Err(AppendError::Busy) => failed(FaultKind::Busy, AppendError::Busy.to_string()),
+                Err(error @ AppendError::Full(_)) => failed(FaultKind::Full, error.to_string()),
                 Err(error) => failed(FaultKind::Failed, error.to_string()),
             };
             drop(reply.send(answer));

@@ -1,10 +1,11 @@
 //! Answers to edge and to admins about sessions. Opening needs a person with a code; closing needs none.
 
+use gateway::accounts::Accounts;
 use gateway::store::DoorFile;
 use gateway::wire::doors::{
     DoorsAnswer, DoorsAsk, EndReason as Said, KeyId, Refusal, SessionId, Text, Transport,
 };
-use gateway::wire::persons::{Code, Proof, SessionsAnswer, SessionsAsk};
+use gateway::wire::persons::{Claim, Code, Proof, SessionsAnswer, SessionsAsk};
 use gateway::wire::{Answer, Fault, FaultKind};
 use policy::diagnostic::Language;
 use session::{Approval, Digest, EndReason, Factor, Now, Protocol, Request, RequestError, Session, Verifier};
@@ -127,6 +128,7 @@ impl Core {
             Said::Disconnected => EndReason::Disconnected {},
             Said::Idle => EndReason::Idle {},
             Said::RecorderFailed => EndReason::RecorderFailed {},
+            Said::DiskFull => EndReason::DiskFull {},
         };
         live.machine.handle_end(why, now);
         DoorsAnswer::Ended {}
@@ -146,8 +148,14 @@ impl Core {
                 let proof = self.keyed(proof);
                 self.approve(&session, &digest, &proof).map(|()| session)
             }
-            SessionsAsk::Deny { session, why } => self.deny(&session, &why, peer).map(|()| session),
-            SessionsAsk::Kill { session } => self.kill(&session, peer).map(|()| session),
+            SessionsAsk::Deny { session, why, by } => {
+                let by = self.who_says_no(peer, by, &session);
+                self.deny(&session, &why, &by).map(|()| session)
+            }
+            SessionsAsk::Kill { session, by } => {
+                let by = self.who_says_no(peer, by, &session);
+                self.kill(&session, by).map(|()| session)
+            }
         };
         self.settle_doors();
         let now = self.session_now();
@@ -197,18 +205,50 @@ impl Core {
         approved
     }
 
-    fn deny(&mut self, session: &SessionId, why: &Text, peer: Peer) -> Result<(), Fault> {
+    fn deny(&mut self, session: &SessionId, why: &Text, by: &str) -> Result<(), Fault> {
         let now = self.session_now();
         let live = self.doors.sessions.get_mut(session).ok_or_else(|| unknown_session(session))?;
-        let denied = live.machine.handle_denial(&by(peer), why.as_str(), now);
+        let denied = live.machine.handle_denial(by, why.as_str(), now);
         denied.map_err(|error| Fault::new(FaultKind::Failed, error.to_string()))
     }
 
-    fn kill(&mut self, session: &SessionId, peer: Peer) -> Result<(), Fault> {
+    fn kill(&mut self, session: &SessionId, by: String) -> Result<(), Fault> {
         let now = self.session_now();
         let live = self.doors.sessions.get_mut(session).ok_or_else(|| unknown_session(session))?;
-        live.machine.handle_end(EndReason::Killed { by: by(peer) }, now);
+        live.machine.handle_end(EndReason::Killed { by }, now);
         Ok(())
+    }
+
+    /// Names whoever says no: the person, when a code proves it; else the account, and whom it claims to be. Closing never
+    /// fails on who somebody is.
+    fn who_says_no(&mut self, peer: Peer, claim: Option<Claim>, session: &SessionId) -> String {
+        let account = account(peer);
+        let Some(Claim { person, code }) = claim else { return account };
+        let person = self.person_key(person.as_str().to_owned());
+        if code.is_some_and(|code| self.proves(&person, &code, session)) {
+            return person;
+        }
+        format!("{account}, as `{person}` without proof")
+    }
+
+    /// Whether a code is this living person's, and new; it is spent.
+    fn proves(&mut self, person: &str, code: &Code, session: &SessionId) -> bool {
+        let now = self.session_now();
+        let policy = self.enforcer.standing().policy().map(|plan| &plan.policy);
+        let end = policy.and_then(|policy| Some(person_end(policy, policy.persons.get(person)?)));
+        let is_living = end.is_some_and(|end| end.is_none_or(|end| now.wall < end));
+        let Some(digest) = self.doors.sessions.get(session).map(|live| *live.machine.digest()) else {
+            return false;
+        };
+        if !is_living || !now.trusted {
+            return false;
+        }
+        let mut spender = Spender { book: &mut self.doors.book, store: &self.store };
+        let spent = spender.verify(person, &digest, code.as_str(), now);
+        if matches!(&spent, Err(no) if no.is_new_lock) {
+            self.note_locked(person);
+        }
+        spent.inspect_err(|no| tracing::warn!(person, why = no.why, "a code proves nothing")).is_ok()
     }
 }
 
@@ -238,8 +278,13 @@ impl Verifier for Spender<'_> {
     }
 }
 
-fn by(peer: Peer) -> String {
-    format!("uid {}", peer.user)
+/// The account that asks, by its name on this box.
+fn account(peer: Peer) -> String {
+    let accounts = Accounts::read().unwrap_or_default();
+    accounts.user_name(peer.user).map_or_else(
+        || format!("account number {} (it has no name on this box)", peer.user),
+        |name| format!("account `{name}`"),
+    )
 }
 
 fn unknown_session(session: &SessionId) -> Fault {

@@ -78,6 +78,9 @@ impl Core {
             Command::Revoke {} => {
                 let grant = self.doors.sessions.get(id).and_then(|live| live.grant);
                 let result = grant.map_or(Ok(()), |grant| self.kernel.end_grant(&grant));
+                if result.is_ok() {
+                    self.axe.forget(id);
+                }
                 let now = self.session_now();
                 self.with_session(id, |live| live.machine.handle_revoked(step, result.map_err(failure), now));
             }
@@ -114,7 +117,9 @@ impl Core {
         let grant = grants::grant(mark, &live.machine.asked().target);
         // Known before the kernel has it, so that whatever follows takes it back.
         live.grant = Some(grant);
-        self.kernel.open_grant(grant, grants::life(left)).map_err(failure)
+        self.kernel.open_grant(grant, grants::life(left)).map_err(failure)?;
+        self.axe.know(id, grant);
+        Ok(())
     }
 
     fn with_session(&mut self, id: &SessionId, then: impl FnOnce(&mut Live)) {
@@ -216,6 +221,9 @@ impl Core {
                 live.machine.handle_end(EndReason::PolicyChanged {}, now);
             }
         }
+        if let Some(plan) = &plan {
+            self.tell_of_peers(&plan.policy);
+        }
         self.doors.plan = plan;
     }
 
@@ -295,13 +303,38 @@ pub(super) fn opens(target: &Target) -> String {
 
 fn fault(error: &RecordError) -> RecorderFault {
     match error {
-        RecordError::Refused(_) => RecorderFault::DiskFull,
-        RecordError::Unreachable { .. } | RecordError::Answer(_) | RecordError::Confused => {
-            RecorderFault::Failed(error.to_string())
-        }
+        RecordError::Full(_) => RecorderFault::DiskFull,
+        RecordError::Refused(_)
+        | RecordError::Unreachable { .. }
+        | RecordError::Answer(_)
+        | RecordError::Confused => RecorderFault::Failed(error.to_string()),
     }
 }
 
 fn failure(error: impl std::fmt::Display) -> Failure {
     Failure(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gateway::wire::{Fault, FaultKind};
+
+    #[test]
+    fn only_a_log_without_room_is_a_full_disk() {
+        let fault = |kind| Fault::new(kind, "why");
+        let unreachable = || RecordError::Unreachable {
+            path: "record.sock".into(),
+            source: std::io::ErrorKind::NotFound.into(),
+        };
+        assert_eq!(super::fault(&RecordError::Full(fault(FaultKind::Full))), RecorderFault::DiskFull);
+        for other in [
+            RecordError::Refused(fault(FaultKind::NotPermitted)),
+            RecordError::Refused(fault(FaultKind::Failed)),
+            RecordError::Confused,
+            unreachable(),
+        ] {
+            assert!(matches!(super::fault(&other), RecorderFault::Failed(_)), "{other}");
+        }
+    }
 }

@@ -10,7 +10,7 @@ use policy::guideline::measures::UNSEEN_DAYS;
 use policy::guideline::observation::{Named, Neighbours, ROWS_MAX, ZoneNeighbours};
 use policy::model::{Policy, Zone, ZoneId, ZoneKind};
 
-use super::super::network::{Neighbour, Network};
+use super::super::network::Neighbour;
 
 /// What was seen on the links since core started.
 #[derive(Debug, Default)]
@@ -24,25 +24,6 @@ pub(in super::super) struct Neighbourhood {
 }
 
 impl Neighbourhood {
-    /// Looks at the table, and has those who were silent lately asked whether they are still there: the next look knows.
-    pub(in super::super) async fn look(&mut self, network: &Network, policy: &Policy, now: Timestamp) {
-        let looked = async {
-            let table = network.neighbours().await?;
-            self.take(policy, &table, now);
-            let inside: BTreeSet<_> = policy
-                .zones
-                .iter()
-                .filter(|zone| is_inside(zone))
-                .filter_map(|zone| zone.interface.as_deref())
-                .collect();
-            let is_asked = |one: &&Neighbour| one.is_silent && inside.contains(one.interface.as_str());
-            network.probe(table.iter().filter(is_asked)).await
-        };
-        if let Err(error) = looked.await {
-            tracing::warn!(%error, "the neighbours cannot be looked at");
-        }
-    }
-
     /// What was seen last, and when.
     pub(in super::super) fn observation(&self) -> Option<(Timestamp, Neighbours)> {
         self.last.clone()
@@ -61,7 +42,8 @@ impl Neighbourhood {
         states.into_iter().map(sample).collect()
     }
 
-    fn take(&mut self, policy: &Policy, table: &[Neighbour], now: Timestamp) {
+    /// Takes up who answers now.
+    pub(in super::super) fn take(&mut self, policy: &Policy, table: &[Neighbour], now: Timestamp) {
         let since = *self.since.get_or_insert(now);
         self.registered =
             number(policy.devices.iter().filter(|device| is_inside(policy.zone(device.zone))).count());
@@ -92,6 +74,12 @@ impl Neighbourhood {
         let gone = devices.filter(|device| self.seen.get(&device.name).is_none_or(|at| *at < old));
         gone.map(|device| device.name.as_str()).collect()
     }
+}
+
+/// Whether a neighbour is to be asked for a sign of life: one of the clinic's that gave none lately.
+pub(in super::super) fn is_asked(policy: &Policy, one: &Neighbour) -> bool {
+    let is_there = |zone: &Zone| zone.interface.as_deref() == Some(one.interface.as_str());
+    one.is_silent && policy.zones.iter().any(|zone| is_inside(zone) && is_there(zone))
 }
 
 /// Whether who is in a zone is the clinic's business.
