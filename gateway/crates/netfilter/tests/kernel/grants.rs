@@ -1,6 +1,7 @@
 //! Grants by their elements: opened all or none, read back, seen when foreign, put back by a load, ended at once.
 
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use netfilter::{ApplyError, Errno, Grant, GrantError, GrantProtocol, GrantSet, LiveSet, Netfilter, Subject};
@@ -157,5 +158,53 @@ fn a_grant_ends_by_itself_and_is_then_expected_no_more() {
         kernel.replace(&ruleset, &live).unwrap();
         assert!(kernel.grants().unwrap().is_empty(), "a load does not wake it");
         kernel.remove_grants(&[short]).unwrap();
+    });
+}
+
+/// What ends sessions waits for no load and no comparison, and neither is led astray by it.
+#[test]
+fn grants_end_beside_loads_and_comparisons_and_never_come_back() {
+    const COUNT: u32 = 20;
+    in_namespace(|| {
+        let (mut kernel, ruleset, live) = loaded();
+        let all: Vec<Grant> =
+            (0..COUNT).map(|mark| grant(mark, "192.168.10.10", GrantProtocol::Tcp)).collect();
+        kernel.add_grants(&all.iter().map(|grant| (*grant, MINUTE)).collect()).unwrap();
+        let (mut ender, mut witness) = (kernel.grant_ender().unwrap(), Netfilter::open().unwrap());
+        let (first, last) = all.split_at(all.len() - 1);
+        let is_over = AtomicBool::new(false);
+        let (mut loads, mut longest) = (0, Duration::ZERO);
+        std::thread::scope(|scope| {
+            let ending = scope.spawn(|| {
+                for (count, grant) in (1..).zip(first) {
+                    let begun = Instant::now();
+                    ender.end(&[*grant]).unwrap();
+                    longest = longest.max(begun.elapsed());
+                    for _ in 0..3 {
+                        let open = witness.grants().unwrap();
+                        assert!(
+                            first[..count].iter().all(|ended| !open.contains_key(ended)),
+                            "{grant} is back"
+                        );
+                        std::thread::sleep(Duration::from_millis(25));
+                    }
+                }
+                is_over.store(true, Ordering::Relaxed);
+            });
+            while !is_over.load(Ordering::Relaxed) && !ending.is_finished() {
+                kernel.replace(&ruleset, &live).unwrap();
+                assert_eq!(kernel.verify(&ruleset, &live, SLACK).unwrap(), []);
+                loads += 1;
+            }
+            ending.join().unwrap();
+        });
+        println!("{loads} loads; the longest ending took {longest:?}");
+        assert!(loads > 1, "nothing was loaded meanwhile");
+        assert!(kernel.grants().unwrap().keys().eq(last), "the one that nobody ended stays");
+        assert!(kernel.expected_grants().keys().eq(last));
+        // One that is gone is no error.
+        ender.end(&all).unwrap();
+        ender.end(&all).unwrap();
+        assert_eq!(kernel.verify(&ruleset, &live, SLACK).unwrap(), []);
     });
 }
