@@ -46,6 +46,8 @@ impl Edge {
         let mut place = [IoSliceMut::new(&mut first)];
         let got = match recvmsg(&self.0, &mut place, &mut control, RecvFlags::CMSG_CLOEXEC) {
             Ok(got) => got,
+            // A signal for this process, such as of a program that has ended.
+            Err(Errno::INTR) => return self.read(),
             Err(Errno::CONNRESET) => return None,
             Err(error) => panic!("core does not answer: {error}"),
         };

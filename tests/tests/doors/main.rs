@@ -17,11 +17,15 @@ mod edge;
 #[cfg(test)]
 mod ending;
 #[cfg(test)]
+mod endings;
+#[cfg(test)]
 mod flood;
 #[cfg(test)]
 mod guests;
 #[cfg(test)]
 mod journey;
+#[cfg(test)]
+mod kill;
 #[cfg(test)]
 mod packets;
 #[cfg(test)]
@@ -36,5 +40,7 @@ mod site;
 mod tunnelled;
 #[cfg(test)]
 mod usurper;
+#[cfg(test)]
+mod vendor;
 #[cfg(test)]
 mod whole;

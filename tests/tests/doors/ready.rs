@@ -103,6 +103,8 @@ pub(crate) struct Ready {
     pub(crate) hana: Factor,
     pub(crate) taro: Factor,
     pub(crate) jiro: Factor,
+    /// Taro's recovery codes.
+    recovery: Vec<String>,
 }
 
 impl Ready {
@@ -114,12 +116,12 @@ impl Ready {
     pub(crate) fn on(site: Site, policy: &str) -> Self {
         site.apply(policy);
         site.run(&["time", "trusted"]).succeeded();
-        let hana = enrol(&site, "hana", None);
-        let taro = enrol(&site, "taro", Some(("hana", hana.code(0))));
+        let (hana, _) = enrol(&site, "hana", None);
+        let (taro, recovery) = enrol(&site, "taro", Some(("hana", hana.code(0))));
         // A person may be called by name.
-        let jiro = enrol(&site, "鈴木 次郎", Some(("佐倉 花子", hana.code(1))));
-        let ready = Self { site, hana, taro, jiro };
-        ready.enrol_engineer();
+        let (jiro, _) = enrol(&site, "鈴木 次郎", Some(("佐倉 花子", hana.code(1))));
+        let ready = Self { site, hana, taro, jiro, recovery };
+        ready.enrol_engineer(ENGINEER);
         ready
     }
 
@@ -131,14 +133,15 @@ impl Ready {
         key_id(ENGINEER)
     }
 
-    fn enrol_engineer(&self) {
+    /// Has the key of this number certified for an engineer.
+    pub(crate) fn enrol_engineer(&self, number: u8) {
         let invited =
             self.site.run(&["--json", "vendor", "invite", "acme", "--engineer", "鈴木"]).succeeded();
         let code = Invitation::parse(invited.json()["code"].as_str().unwrap()).unwrap();
         let mut edge = self.edge();
         let enrol = |number| DoorsAsk::Enrol { invitation: KeyId::of_spki(&code.spki()), key: key(number) };
-        assert!(matches!(edge.ask(enrol(ENGINEER)), DoorsAnswer::Certificate { .. }));
-        let again = edge.ask(enrol(ENGINEER + 1));
+        assert!(matches!(edge.ask(enrol(number)), DoorsAnswer::Certificate { .. }));
+        let again = edge.ask(enrol(number + 1));
         assert!(matches!(again, DoorsAnswer::Failed(_)), "an invitation counts once: {again:?}");
     }
 
@@ -187,16 +190,20 @@ impl Ready {
     }
 }
 
-/// Gives a person a factor as the command line does; `by` is an admin with a code.
-pub(crate) fn enrol(site: &Site, person: &str, by: Option<(&str, String)>) -> Factor {
+/// Gives a person a factor as the command line does; `by` is an admin with a code. Gives the recovery codes, too.
+pub(crate) fn enrol(site: &Site, person: &str, by: Option<(&str, String)>) -> (Factor, Vec<String>) {
     let mut arguments = vec!["--json", "person", "enrol", person];
     arguments.extend(by.iter().flat_map(|(admin, _)| ["--by", admin]));
-    let mut command = site.sekisho(&arguments);
+    take_factor(site.sekisho(&arguments), by.as_ref().map(|(_, code)| code.as_str()))
+}
+
+/// Runs what gives a new factor, to its first code.
+fn take_factor(mut command: Command, first: Option<&str>) -> (Factor, Vec<String>) {
     let mut child =
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut input = child.stdin.take().unwrap();
-    if let Some((_, code)) = &by {
-        writeln!(input, "{code}").unwrap();
+    if let Some(line) = first {
+        writeln!(input, "{line}").unwrap();
     }
     // The secret is shown before the first code is asked for: JSON up to its closing brace.
     let mut output = child.stdout.take().unwrap();
@@ -217,8 +224,36 @@ pub(crate) fn enrol(site: &Site, person: &str, by: Option<(&str, String)>) -> Fa
     let ended = child.wait_with_output().unwrap();
     assert!(ended.status.success(), "{ended:?} {rest}");
     let enrolled: Value = serde_json::from_str(&rest).unwrap();
-    assert_eq!(enrolled["recovery_codes"].as_array().unwrap().len(), 10);
-    factor
+    let codes = enrolled["recovery_codes"].as_array().unwrap().iter();
+    let codes: Vec<String> = codes.map(|code| code.as_str().unwrap().to_owned()).collect();
+    assert_eq!(codes.len(), 10);
+    (factor, codes)
+}
+
+/// Taro, who approves as often as is wanted: each factor has two codes that count at once, and a recovery code gives him
+/// the next factor.
+pub(crate) struct Approver {
+    factor: Factor,
+    recovery: Vec<String>,
+    step: i64,
+}
+
+impl Approver {
+    /// With the factor that he has, of which no code was used yet.
+    pub(crate) fn new(ready: &Ready) -> Self {
+        Self { factor: Factor(ready.taro.0.clone()), recovery: ready.recovery.clone(), step: 0 }
+    }
+
+    /// Approves a session.
+    pub(crate) fn approve(&mut self, ready: &Ready, session: &SessionId) {
+        if self.step > 1 {
+            let command = ready.site.sekisho(&["--json", "person", "recover", "taro"]);
+            (self.factor, self.recovery) = take_factor(command, self.recovery.pop().as_deref());
+            self.step = 0;
+        }
+        ready.approve(session, "taro", &self.factor.code(self.step), &[]).succeeded();
+        self.step += 1;
+    }
 }
 
 /// Runs a program with a line of input.

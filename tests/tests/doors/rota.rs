@@ -43,7 +43,7 @@ impl Rota {
                     (name.clone(), code)
                 }
             };
-            let factor = enrol(&ready.site, &name, Some((by.0.as_str(), by.1)));
+            let (factor, _) = enrol(&ready.site, &name, Some((by.0.as_str(), by.1)));
             rota.push((name, factor, present_step()));
         }
         Self(rota)
