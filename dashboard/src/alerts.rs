@@ -9,13 +9,14 @@ use crate::titles;
 use crate::words::Said;
 use crate::yaml::{block, quoted};
 
+mod doors;
 mod expressions;
 mod gateway;
 mod record;
 mod upkeep;
 
 /// Most alerts: more are not read.
-pub const ALERTS_MAX: usize = 15;
+pub const ALERTS_MAX: usize = 17;
 
 /// How soon somebody has to come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,7 +97,7 @@ pub(crate) struct Page {
 }
 
 /// Every alert.
-pub const ALERTS: [&Alert; 15] = [
+pub const ALERTS: [&Alert; 17] = [
     &gateway::ABSENT,
     &gateway::ROLE_DOWN,
     &gateway::NOTHING_PASSES,
@@ -112,6 +113,8 @@ pub const ALERTS: [&Alert; 15] = [
     &upkeep::TIME,
     &upkeep::CERTIFICATE,
     &upkeep::BACKUP,
+    &doors::WAITING,
+    &doors::ATTACKED,
 ];
 
 /// The file of alerts.

@@ -9,6 +9,7 @@ use crate::words::{LANGUAGES, Said, said, slug};
 use crate::{DashboardError, Thresholds, runbooks};
 
 mod controls;
+mod doors;
 mod evidence;
 mod guides;
 mod network;

@@ -36,6 +36,8 @@ pub(crate) const RECORDER_LOST_GREW: &str = "role:sekisho_recorder_lost:increase
 pub(crate) const LOG_REFUSED_GREW: &str = "instance:sekisho_audit_refused:increase";
 /// See [`DRIFTS_GREW`].
 pub(crate) const SUSPICIONS_GREW: &str = "kind:sekisho_suspicious:increase";
+/// See [`DRIFTS_GREW`].
+pub(crate) const HANDSHAKES_GREW: &str = "end:sekisho_maintenance_handshakes:increase";
 /// Growth over the time that the first page shows.
 pub(crate) const SUSPICIONS_SHOWN: &str = "kind:sekisho_suspicious:increase_shown";
 
@@ -104,6 +106,7 @@ fn growths(limits: &Thresholds) -> Vec<Record> {
         (FEED_LOST_GREW, Family::FeedLost, Some(Role::Watch), shown),
         (LOG_REFUSED_GREW, Family::LogRefused, Some(Role::Record), shown),
         (RECORDER_LOST_GREW, Family::RecorderLost, None, shown),
+        (HANDSHAKES_GREW, Family::Handshakes, Some(Role::Edge), shown),
         (SUSPICIONS_GREW, Family::Suspicions, Some(Role::Watch), hour),
         (SUSPICIONS_SHOWN, Family::Suspicions, Some(Role::Watch), day),
     ]

@@ -34,6 +34,9 @@ pub struct Thresholds {
     pub offset_ms: u64,
     /// Stratum of a time service that is not synchronised (RFC 5905, figure 11).
     pub stratum: u64,
+    /// Handshakes at the maintenance door that came to nothing, within [`Thresholds::shown_s`], from which it alarms: the
+    /// scans that every line sees stay far below.
+    pub knocks: u64,
     /// How long losses and repairs are shown.
     pub shown_s: u64,
     /// How long suspicious traffic alarms.
@@ -57,6 +60,7 @@ impl Thresholds {
         budget_percent: measures::BUDGET_WARNING_PERCENT,
         offset_ms: measures::OFFSET_FAILED_MS,
         stratum: 16,
+        knocks: 300,
         shown_s: 15 * MINUTE_S,
         suspicious_s: HOUR_S,
         suspicious_shown_s: measures::SIGHTING_FAILED_H.unsigned_abs() * HOUR_S,

@@ -112,10 +112,89 @@ pub(crate) const DEVICES: [Word; 3] = [
 ];
 
 /// Tests that the gateway makes of itself.
-pub(crate) const SELF_TESTS: [Word; 3] = [
+pub(crate) const SELF_TESTS: [Word; 4] = [
+    ("inspection", said("ファイル検査の点検", "the inspection of files")),
     ("listeners", said("待ち受けポートの点検", "listening sockets")),
     ("metrics_door", said("統計の受け口の点検", "the metrics listener")),
     ("time", said("時刻サービスの点検", "the time service")),
+];
+
+/// Peers of the VPN.
+pub(crate) const VPN_PEERS: [Word; 3] = [
+    ("configured", said("登録", "configured")),
+    ("connected", said("接続中", "connected")),
+    ("expired", said("期限切れ", "expired")),
+];
+
+/// Maintenance sessions that are not over.
+pub(crate) const SESSIONS: [Word; 3] = [
+    ("waiting", said("承認待ち", "waiting for approval")),
+    ("approved", said("承認済み", "approved")),
+    ("open", said("接続できる", "open")),
+];
+
+/// Persons with a second factor.
+pub(crate) const PERSONS: [Word; 2] =
+    [("enrolled", said("登録済み", "enrolled")), ("locked", said("締め出し中", "locked out"))];
+
+/// Ways of bytes through a door.
+pub(crate) const WAYS: [Word; 2] =
+    [("received", said("外から", "from outside")), ("sent", said("外へ", "to the outside"))];
+
+/// Why the VPN drops.
+pub(crate) const CAUSES: [Word; 5] = [
+    ("stranger", said("鍵のない相手", "strangers")),
+    ("forged", said("偽の握手・改ざん", "forged")),
+    ("spoofed", said("送信元の偽り", "spoofed source")),
+    ("expired", said("期限の切れた相手", "expired peers")),
+    ("other", said("その他", "other")),
+];
+
+/// Steps of a maintenance session.
+pub(crate) const STEPS: [Word; 4] = [
+    ("requested", said("申請", "requested")),
+    ("approved", said("承認", "approved")),
+    ("denied", said("却下", "denied")),
+    ("opened", said("開始", "opened")),
+];
+
+/// Why maintenance sessions end.
+pub(crate) const WHYS: [Word; 11] = [
+    ("expired", said("時間切れ", "its time was over")),
+    ("killed", said("医院が止めた", "the clinic ended it")),
+    ("idle", said("通信がなかった", "nothing moved")),
+    ("disconnected", said("接続が切れた", "the line broke")),
+    ("finished", said("事業者が終えた", "the vendor was done")),
+    ("recorder-failed", said("記録できなくなった", "it could not be recorded")),
+    ("disk-full", said("記録の容量が尽きた", "no room to record it")),
+    ("revoked", said("担当者の登録を取り消した", "the engineer was revoked")),
+    ("policy-changed", said("通信方針が変わった", "the policy changed")),
+    ("core-restarted", said("関所を起動し直した", "the gateway started anew")),
+    ("grant-failed", said("経路を開けなかった", "the path could not be opened")),
+];
+
+/// Ends of handshakes at the maintenance door.
+pub(crate) const ENDS: [Word; 4] = [
+    ("admitted", said("成立", "admitted")),
+    ("refused", said("拒否", "refused")),
+    ("slow", said("時間切れ", "too slow")),
+    ("limited", said("回数超過で無視", "too many, ignored")),
+];
+
+/// What becomes of files.
+pub(crate) const FATES: [Word; 5] = [
+    ("held", said("受け取った", "held")),
+    ("released", said("検査を通った", "released")),
+    ("delivered", said("届けた", "delivered")),
+    ("refused", said("断った", "refused")),
+    ("quarantined", said("隔離した", "quarantined")),
+];
+
+/// Verdicts of inspections.
+pub(crate) const VERDICTS: [Word; 3] = [
+    ("allow", said("問題なし", "allow")),
+    ("disarm", said("動く中身あり", "disarm")),
+    ("refuse", said("受け入れ不可", "refuse")),
 ];
 
 /// Doors with a certificate.
@@ -135,6 +214,13 @@ pub(crate) fn of_label(label: &str) -> Option<&'static [Word]> {
         "result" => Some(&RESULTS),
         "test" => Some(&SELF_TESTS),
         "door" => Some(&DOORS),
+        "way" => Some(&WAYS),
+        "cause" => Some(&CAUSES),
+        "step" => Some(&STEPS),
+        "why" => Some(&WHYS),
+        "end" => Some(&ENDS),
+        "fate" => Some(&FATES),
+        "verdict" => Some(&VERDICTS),
         _ => None,
     }
 }

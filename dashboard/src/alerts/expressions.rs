@@ -4,7 +4,9 @@ use events::Family;
 
 use crate::Thresholds;
 use crate::promql::{JOB, rule, rule_named};
-use crate::rules::{DRIFTS_GREW, FEED_LOST_GREW, LOG_REFUSED_GREW, RECORDER_LOST_GREW, SUSPICIONS_GREW};
+use crate::rules::{
+    DRIFTS_GREW, FEED_LOST_GREW, HANDSHAKES_GREW, LOG_REFUSED_GREW, RECORDER_LOST_GREW, SUSPICIONS_GREW,
+};
 use crate::titles::{self, joined};
 
 pub(super) fn absent(_: &Thresholds) -> String {
@@ -123,6 +125,21 @@ pub(super) fn backup(limits: &Thresholds) -> String {
         &[
             ("old", format!("time() - {deed} > {}", limits.backup_age_s)),
             ("never", format!("({recorded} == 1) unless on (job, instance) {deed}")),
+        ],
+    )
+}
+
+pub(super) fn session_waiting(_: &Thresholds) -> String {
+    format!("{} > 0", rule(Family::SessionStates, "state=\"waiting\""))
+}
+
+pub(super) fn door_attacked(limits: &Thresholds) -> String {
+    let knocks = rule_named(HANDSHAKES_GREW, "end!=\"admitted\"");
+    any_of(
+        "what",
+        &[
+            ("guessed", format!("{} > 0", rule(Family::Persons, "state=\"locked\""))),
+            ("knocked", format!("sum by (job, instance) ({knocks}) > {}", limits.knocks)),
         ],
     )
 }

@@ -1,4 +1,4 @@
-//! What passes between the zones and what is stopped.
+//! What passes between the zones and what is stopped; who comes in by the doors.
 
 use events::Family;
 use policy::diagnostic::Language;
@@ -26,6 +26,7 @@ pub(crate) fn panels(_: Language) -> Vec<Panel> {
     panels.extend(stopped());
     panels.push(Panel::row(said("機器と接続", "Devices and connections")));
     panels.extend(connected());
+    panels.extend(super::doors::panels());
     panels
 }
 

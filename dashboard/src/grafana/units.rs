@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::rules::code;
 use crate::runbooks::worded;
-use crate::words::Said;
+use crate::words::{Said, said};
 
 /// What a number is of.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +23,8 @@ pub(crate) enum Unit {
     Percent,
     /// A point in time in milliseconds, shown as its distance from now.
     When,
+    /// The same, where 0 says that it never was.
+    WhenIfEver,
     /// The code of a state.
     State,
     /// 1 is good and 0 is not.
@@ -35,6 +37,9 @@ const ORANGE: &str = "#9a6700";
 const RED: &str = "#c62828";
 const GREY: &str = "#5f6368";
 const BLUE: &str = "#3b5ba9";
+
+/// What never was.
+const NEVER: Said = said("まだありません", "never");
 
 /// States that a code stands for, worst first.
 pub(crate) const CODED: [State; 5] =
@@ -49,7 +54,7 @@ impl Unit {
             Unit::BytesPerS => Some("Bps".to_owned()),
             Unit::Seconds => Some("s".to_owned()),
             Unit::Percent => Some("percent".to_owned()),
-            Unit::When => Some("dateTimeFromNow".to_owned()),
+            Unit::When | Unit::WhenIfEver => Some("dateTimeFromNow".to_owned()),
             Unit::State | Unit::Good => None,
         }
     }
@@ -59,6 +64,10 @@ impl Unit {
         match self {
             Unit::State => mapped(CODED.map(|state| (code(state), state)), language),
             Unit::Good => mapped([(1, State::Ok), (0, State::Failed)], language),
+            Unit::WhenIfEver => {
+                let never = json!({ "text": NEVER.text(language), "color": colour(State::NotApplicable), "index": 0 });
+                vec![json!({ "type": "value", "options": { "0": never } })]
+            }
             Unit::Of(_) | Unit::Bytes | Unit::BytesPerS | Unit::Seconds | Unit::Percent | Unit::When => {
                 Vec::new()
             }

@@ -12,6 +12,7 @@ mod access;
 mod care;
 mod doors;
 mod evidence;
+mod files;
 mod kernel;
 mod maintenance;
 mod network;
@@ -29,7 +30,7 @@ pub struct Context {
 type Judge = fn(&mut Case<'_>);
 
 /// Every control that is judged from measurements.
-const JUDGES: [(&str, Judge); 38] = [
+const JUDGES: [(&str, Judge); 44] = [
     ("net-separation", network::net_separation),
     ("least-communication", network::least_communication),
     ("inbound-exposure", network::inbound_exposure),
@@ -50,6 +51,12 @@ const JUDGES: [(&str, Judge); 38] = [
     ("vpn-equivalence", doors::vpn_equivalence),
     ("ssl-vpn-restriction", doors::ssl_vpn_restriction),
     ("mgmt-interface", doors::mgmt_interface),
+    ("mutual-authentication", doors::mutual_authentication),
+    ("file-sanitization", files::file_sanitization),
+    ("rm-sanitization", files::rm_sanitization),
+    ("rm-preapproval", maintenance::rm_preapproval),
+    ("rm-access-log", maintenance::rm_access_log),
+    ("rm-review", maintenance::rm_review),
     ("rm-inventory", maintenance::rm_inventory),
     ("rm-login-restriction", maintenance::rm_login_restriction),
     ("rm-dedicated-account", maintenance::rm_dedicated_account),
@@ -261,6 +268,9 @@ fn name(subject: Subject) -> Words {
         Subject::MetricsDoor => ("統計の受け口", "the metrics listener"),
         Subject::Ntp => ("時刻同期", "time synchronisation"),
         Subject::Log => ("監査ログ", "the audit log"),
+        Subject::Factors => ("二要素目の登録", "the second factors"),
+        Subject::Maintenance => ("遠隔保守の記録", "the record of remote maintenance"),
+        Subject::FileDoor => ("ファイルの検査", "the inspection of files"),
         Subject::LastDone(Deed::Report) => ("報告書の作成", "the last report"),
         Subject::LastDone(Deed::Backup) => ("設定のバックアップ", "the last backup"),
         Subject::LastDone(Deed::RestoreCheck) => ("復元の確認", "the last restore check"),

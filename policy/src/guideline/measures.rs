@@ -48,6 +48,14 @@ pub const DRILL_MAX_DAYS: i64 = 365;
 pub const BUDGET_WARNING_PERCENT: u64 = 85;
 /// Hours of a log's life before its growth is projected.
 pub const PROJECTION_MIN_H: i64 = 24;
+/// Minutes within which the inspection of files is tried again by a test file.
+pub const INSPECTION_TRIED_MAX_M: i64 = 2;
+/// Days after the end of a maintenance session from which a missing review of the log is a failure; until then, and from
+/// the end on, it is a warning.
+pub const MAINTENANCE_REVIEW_FAILED_DAYS: i64 = 7;
+/// Hours for which a maintenance session that could not be recorded to its end is a failure; later, until somebody looks,
+/// a warning.
+pub const CUT_OFF_FAILED_H: i64 = 24;
 /// Suites of TLS 1.3 that are taken as high security: all with authenticated encryption (RFC 8446, B.4).
 pub const TLS_SUITES: [&str; 3] =
     ["TLS13_AES_256_GCM_SHA384", "TLS13_AES_128_GCM_SHA256", "TLS13_CHACHA20_POLY1305_SHA256"];

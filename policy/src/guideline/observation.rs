@@ -9,10 +9,12 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+mod doors;
 mod kernel;
 mod services;
 mod written;
 
+pub use doors::{Factors, FileDoor, Maintenance};
 pub use kernel::{
     Enforcement, Feed, Feeds, FlowLedger, KernelSettings, Neighbours, OUTSIDE, PathFilter, PathMode,
     ReadBack, ReversePath, SettingsFact, Sighting, Sightings, Standing, TimeTrust, ZoneNeighbours,
@@ -188,6 +190,8 @@ facts! {
     TimeTrust,
     /// Devices seen on the wire against the ledger (core).
     Neighbours,
+    /// Second factors (core).
+    Factors,
     /// The event feeds from the kernel (watch).
     Feeds,
     /// The flow ledger on disk (watch).
@@ -204,6 +208,10 @@ facts! {
     Ntp,
     /// The audit log (record).
     Log,
+    /// What the log holds of maintenance (record).
+    Maintenance,
+    /// The door for files (files).
+    FileDoor,
 }
 
 /// The last word on each kind of fact.
@@ -254,6 +262,8 @@ pub enum Teller {
     Record,
     /// console.
     Console,
+    /// files.
+    Files,
 }
 
 impl Teller {
@@ -265,6 +275,7 @@ impl Teller {
             Teller::Watch => "watch",
             Teller::Record => "record",
             Teller::Console => "console",
+            Teller::Files => "files",
         }
     }
 }
@@ -284,10 +295,12 @@ impl Subject {
             | Subject::ReversePath
             | Subject::KernelSettings
             | Subject::TimeTrust
-            | Subject::Neighbours => Teller::Core,
+            | Subject::Neighbours
+            | Subject::Factors => Teller::Core,
             Subject::Feeds | Subject::FlowLedger | Subject::Sightings => Teller::Watch,
             Subject::Roles | Subject::Listeners | Subject::MetricsDoor | Subject::Ntp => Teller::Console,
-            Subject::Log | Subject::LastDone(_) => Teller::Record,
+            Subject::Log | Subject::Maintenance | Subject::LastDone(_) => Teller::Record,
+            Subject::FileDoor => Teller::Files,
         }
     }
 }

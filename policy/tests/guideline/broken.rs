@@ -7,7 +7,7 @@ use policy::model::ZoneKind;
 
 use crate::healthy::*;
 
-fn expect(found: &[Assessment], control: &str, state: State) {
+pub(crate) fn expect(found: &[Assessment], control: &str, state: State) {
     let one = find(found, control);
     assert_eq!(one.state, state, "{control}: {:?}", one.reasons);
     assert!(one.next_step.is_some() || !state.needs_somebody(), "{control} says no next step");

@@ -77,6 +77,7 @@ fn of_kernel() -> Vec<Observation> {
         }
         .into(),
         Sightings { since: ago(30 * DAY), sightings: Vec::new() }.into(),
+        Factors { enrolled: 1, ..Factors::default() }.into(),
     ]
 }
 
@@ -107,6 +108,8 @@ fn of_services() -> Vec<Observation> {
         MetricsDoor::Open(door()).into(),
         Ntp { synchronised: true, stratum: 3, offset_ms: 4, sources: 2 }.into(),
         log().into(),
+        maintenance().into(),
+        file_door().into(),
     ];
     facts.extend(Deed::ALL.map(|deed| done(deed, "hanako").into()));
     facts
@@ -120,6 +123,20 @@ pub(crate) fn door() -> Door {
         suite: "TLS13_AES_256_GCM_SHA384".into(),
         group: "X25519".into(),
         not_after: ago(-200 * DAY),
+    }
+}
+
+pub(crate) fn maintenance() -> Maintenance {
+    Maintenance { opened: 2, ended_at: Some(ago(4 * DAY)), ..Maintenance::default() }
+}
+
+pub(crate) fn file_door() -> FileDoor {
+    FileDoor {
+        vendors: 1,
+        unattested: Named::default(),
+        tried_at: Some(ago(30)),
+        stops_macro: true,
+        passes_harmless: true,
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod broken;
 mod catalogue;
+mod doors;
 mod healthy;
 mod posture;
 mod report;

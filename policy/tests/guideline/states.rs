@@ -107,7 +107,7 @@ fn the_last_word_counts_across_a_step_of_the_clock() {
 fn each_fact_has_one_teller() {
     let all = facts(&policy(CLINIC));
     let told = |teller| all.iter().filter(|fact| fact.subject().teller() == teller).count();
-    let each = [Teller::Core, Teller::Watch, Teller::Record, Teller::Console].map(told);
+    let each = [Teller::Core, Teller::Watch, Teller::Record, Teller::Console, Teller::Files].map(told);
     assert_eq!(each.iter().sum::<usize>(), all.len());
     assert!(each.iter().all(|count| *count > 0));
 }

@@ -81,7 +81,17 @@ pub(crate) const WRITTEN: &[Case] = &[
     Case {
         what: "a token in place of client certificates",
         breaks: hands::by_token,
-        shows: &[("tls13-client-cert", "warning"), ("source-restriction", "warning")],
+        shows: &[
+            ("tls13-client-cert", "warning"),
+            ("source-restriction", "warning"),
+            ("mutual-authentication", "warning"),
+        ],
+        exports: &[],
+    },
+    Case {
+        what: "files without the sender's word",
+        breaks: hands::without_attestation,
+        shows: &[("rm-sanitization", "warning")],
         exports: &[],
     },
 ];
@@ -204,6 +214,50 @@ pub(crate) const KEPT: &[Case] = &[
     },
 ];
 
+/// What happens at the doors.
+pub(crate) const DOORS: &[Case] = &[
+    Case {
+        what: "a path that somebody opened by hand, and nobody approved",
+        breaks: hands::unapproved_path,
+        shows: &[
+            ("rm-preapproval", "failed"),
+            ("rm-login-restriction", "failed"),
+            ("net-separation", "failed"),
+        ],
+        exports: &[],
+    },
+    Case {
+        what: "a session whose recorder dies",
+        breaks: hands::unrecorded_session,
+        shows: &[("rm-access-log", "failed"), ("rm-review", "warning")],
+        exports: &[
+            r#"sekisho_sessions_ended_total{why="recorder-failed"} 1"#,
+            r#"sekisho_sessions{state="open"} 0"#,
+        ],
+    },
+    Case {
+        what: "a session that ended, and nobody has looked",
+        breaks: hands::ended_session,
+        shows: &[("rm-review", "warning")],
+        exports: &[
+            r#"sekisho_sessions_ended_total{why="killed"} 1"#,
+            r#"sekisho_sessions_total{step="opened"} 2"#,
+        ],
+    },
+    Case {
+        what: "an inspection that finds nothing",
+        breaks: hands::blind_inspection,
+        shows: &[("file-sanitization", "failed"), ("rm-sanitization", "failed")],
+        exports: &[],
+    },
+    Case {
+        what: "codes that are guessed at",
+        breaks: hands::guessed_codes,
+        shows: &[("two-factor", "warning")],
+        exports: &[r#"sekisho_persons{state="locked"} 1"#, "sekisho_persons_locked_total 1"],
+    },
+];
+
 /// Roles that die; they are started again, as systemd would.
 pub(crate) const DYING: &[Case] = &[
     Case {
@@ -229,9 +283,21 @@ pub(crate) const DYING: &[Case] = &[
             ("log-retention", "unknown"),
             ("log-review", "unknown"),
             ("access-log", "unknown"),
+            ("rm-access-log", "unknown"),
+            ("rm-review", "unknown"),
             ("management-report", "unknown"),
         ],
         exports: &[r#"sekisho_role_up{role="record"} 0"#, r#"sekisho_role_up{role="core"} 1"#],
+    },
+    Case {
+        what: "files is gone",
+        breaks: hands::kill_files,
+        shows: &[
+            ("network-monitoring", "failed"),
+            ("file-sanitization", "unknown"),
+            ("rm-sanitization", "unknown"),
+        ],
+        exports: &[r#"sekisho_role_up{role="files"} 0"#],
     },
     Case {
         what: "core is gone, and with it the kernel's feeds",
@@ -252,7 +318,7 @@ pub(crate) const DYING: &[Case] = &[
 
 /// Every control that some case turns, and `FRESH`.
 pub(crate) fn turned() -> impl Iterator<Item = &'static str> {
-    let cases = [WRITTEN, MEASURED, KEPT, DYING];
+    let cases = [WRITTEN, MEASURED, KEPT, DOORS, DYING];
     let shown = cases.into_iter().flatten().flat_map(|case| case.shows);
     FRESH.iter().chain(shown).map(|(control, _)| *control)
 }

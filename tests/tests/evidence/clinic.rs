@@ -11,7 +11,7 @@ use std::{
 
 use gateway::{
     client,
-    wire::{Answer, Ask, Measured, record::RecordAsk},
+    wire::{Answer, Ask, Measured, doors::SessionId, record::RecordAsk},
 };
 use jiff::Timestamp;
 use lab::{Host, Role, RoleRunner, Unit};
@@ -19,6 +19,8 @@ use serde_json::{Value, json};
 
 use crate::{
     daemon::{Said, Site, unit_file},
+    inspections::Inspections,
+    persons::{Persons, Visitor},
     policies,
     site::clinic,
 };
@@ -60,6 +62,10 @@ pub(crate) type Board = BTreeMap<String, Standing>;
 pub(crate) struct Clinic {
     // Order matters: what runs ends before the site does.
     time: Option<Role>,
+    pub(crate) inspections: Inspections,
+    /// Admins who have enrolled, once they have.
+    pub(crate) persons: Option<Persons>,
+    visitor: Option<Visitor>,
     _provider: Running,
     pub(crate) site: Site,
     reader: PathBuf,
@@ -73,6 +79,7 @@ impl Clinic {
             let host = site.lab().host(name).unwrap();
             host.output("ip", &["link", "set", host.leg().interface(), "address", mac]).unwrap();
         }
+        let inspections = Inspections::serve(&RoleRunner::runtime_root(site.lab()), site.program("sekishod"));
         // First, so that their users exist when core looks them up, as on an installed box.
         for unit in ["sekisho-console", "sekisho-watch", "sekisho-edge", "sekisho-files"] {
             site.start_role(unit);
@@ -80,14 +87,16 @@ impl Clinic {
         site.start_core();
         let provider = provider(&site);
         site.apply(&policies::good());
-        let mut this = Self { time: None, _provider: provider, reader: site.files().join("reader"), site };
+        let reader = site.files().join("reader");
+        let (time, persons, visitor) = (None, None, None);
+        let mut this = Self { time, inspections, persons, visitor, _provider: provider, site, reader };
         this.start_time();
         this.site.run(&["metrics", "add", "reader", "-o", this.reader.to_str().unwrap()]).succeeded();
         this
     }
 
     /// Does what people have to do, and waits until every live control is in order.
-    pub(crate) fn put_in_order(&self, live: &[String]) -> Duration {
+    pub(crate) fn put_in_order(&mut self, live: &[String]) -> Duration {
         self.wait(&[], SHOWN_LIMIT, "the first judgement");
         self.care();
         let green: Vec<_> = live.iter().map(|control| (control.as_str(), "ok")).collect();
@@ -95,7 +104,8 @@ impl Clinic {
     }
 
     /// What people have to do.
-    fn care(&self) {
+    fn care(&mut self) {
+        self.enrol();
         self.site.run(&["time", "trusted"]).succeeded();
         let file = |name: &str| self.site.files().join(name).to_str().unwrap().to_owned();
         self.site.run(&["report", "-o", &file("report.html")]).succeeded();
@@ -103,6 +113,28 @@ impl Clinic {
         self.back_up(&file("backup"));
         self.review();
         self.scrape();
+    }
+
+    /// The admins enrol, unless they have; their codes are needed for whatever opens.
+    pub(crate) fn enrol(&mut self) {
+        if self.persons.is_none() {
+            self.persons = Some(Persons::enrol(&self.site));
+        }
+    }
+
+    /// The engineer of the vendor, enrolled at the first visit.
+    pub(crate) fn visitor(&mut self) -> &mut Visitor {
+        let site = &self.site;
+        self.visitor.get_or_insert_with(|| Visitor::enrol(site))
+    }
+
+    /// A session that one of them approved is open.
+    pub(crate) fn open_session(&mut self) -> SessionId {
+        self.visitor();
+        let (Some(visitor), Some(persons)) = (&mut self.visitor, &mut self.persons) else {
+            panic!("nobody can approve anything")
+        };
+        visitor.open(&self.site, &mut persons.hanako)
     }
 
     /// Writes a backup, and tries whether it can be read back.

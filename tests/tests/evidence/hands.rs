@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use gateway::wire::{Answer, FaultKind};
+use gateway::wire::{Answer, FaultKind, doors::SessionState};
 use jiff::{Timestamp, ToSpan};
 use lab::Host;
 use serde_json::Value;
@@ -35,6 +35,8 @@ const STRAY_MAC: &str = "02:00:00:00:66:66";
 const STRAY_ADDRESS: &str = "192.168.20.66/24";
 const MODALITY_GATEWAY: &str = "192.168.20.1";
 const EHR_GATEWAY: &str = "192.168.10.1";
+/// An element of `grants-ip4`: a mark that no session got yet, and the record server's SSH.
+const NO_GRANT_OF_OURS: &str = "0x80ffffff . 192.168.10.10 . tcp . 22";
 /// A port that no flow names.
 const NO_PORT_OF_OURS: u16 = 8088;
 /// C2SP tlog-tiles: so many entries fill a bundle.
@@ -70,6 +72,10 @@ pub(crate) fn exceptions(clinic: &mut Clinic) -> Mend {
 
 pub(crate) fn by_token(clinic: &mut Clinic) -> Mend {
     apply(clinic, &policies::by_token())
+}
+
+pub(crate) fn without_attestation(clinic: &mut Clinic) -> Mend {
+    apply(clinic, &policies::without_attestation())
 }
 
 /// Puts another policy in force, until the good one comes back.
@@ -192,11 +198,54 @@ pub(crate) fn foreign_table(clinic: &mut Clinic) -> Mend {
 /// Everything goes; core puts its own back, and that it had to is shown until somebody has looked.
 pub(crate) fn flush(clinic: &mut Clinic) -> Mend {
     nft(clinic, "flush ruleset");
+    looked_into()
+}
+
+/// A grant to the record server's SSH that no session has, as somebody would make it who knows the rules.
+pub(crate) fn unapproved_path(clinic: &mut Clinic) -> Mend {
+    nft(clinic, &format!("add element inet sekisho grants-ip4 {{ {NO_GRANT_OF_OURS} timeout 300s }}"));
+    looked_into()
+}
+
+/// What somebody did to the rules was found, put back and looked into.
+fn looked_into() -> Mend {
     Box::new(|clinic| {
         let said = clinic.site.run(&["verify"]);
         assert_eq!((said.code, said.out.contains("repaired")), (Some(DIFFERS), true), "{said:?}");
         clinic.site.assert_verified();
         clinic.review();
+    })
+}
+
+/// The record role dies while a session is open, which ends with it; that is told once it is back.
+pub(crate) fn unrecorded_session(clinic: &mut Clinic) -> Mend {
+    let session = clinic.open_session();
+    clinic.site.kill_role("sekisho-record");
+    clinic.visitor().wait(&session, SessionState::Closed);
+    clinic.site.start_role("sekisho-record");
+    Box::new(|clinic| clinic.review())
+}
+
+pub(crate) fn ended_session(clinic: &mut Clinic) -> Mend {
+    let session = clinic.open_session();
+    clinic.site.run(&["session", "kill", session.as_str()]).succeeded();
+    clinic.visitor().wait(&session, SessionState::Closed);
+    Box::new(|clinic| clinic.review())
+}
+
+/// Every file may pass, whatever is in it.
+pub(crate) fn blind_inspection(clinic: &mut Clinic) -> Mend {
+    clinic.inspections.blind(true);
+    Box::new(|clinic| clinic.inspections.blind(false))
+}
+
+/// Somebody types codes in a person's name, until none is taken; another admin gives that person a new authenticator.
+pub(crate) fn guessed_codes(clinic: &mut Clinic) -> Mend {
+    clinic.enrol();
+    clinic.persons.as_ref().unwrap().lock_hanako(&clinic.site);
+    Box::new(|clinic| {
+        let site = &clinic.site;
+        clinic.persons.as_mut().unwrap().give_hanako_another(site);
     })
 }
 
@@ -243,7 +292,8 @@ pub(crate) fn full_log(clinic: &mut Clinic) -> Mend {
     Box::new(|clinic| {
         clinic.site.apply(&policies::good());
         let begun = Instant::now();
-        while !is_taken(&clinic.append(1)) {
+        // One that waits its turn is not taken yet.
+        while !matches!(clinic.append(1), Answer::Record(_)) {
             assert!(begun.elapsed() < ROOM_LIMIT, "the log takes nothing although it has room");
             thread::sleep(Duration::from_millis(100));
         }
@@ -338,6 +388,10 @@ pub(crate) fn kill_watch_and_time(clinic: &mut Clinic) -> Mend {
         mend(clinic);
         clinic.start_time();
     })
+}
+
+pub(crate) fn kill_files(clinic: &mut Clinic) -> Mend {
+    kill(clinic, "sekisho-files")
 }
 
 pub(crate) fn kill_record(clinic: &mut Clinic) -> Mend {

@@ -11,9 +11,17 @@ mod daemon;
 #[cfg(test)]
 mod dying;
 #[cfg(test)]
+#[path = "../doors/edge.rs"]
+#[expect(dead_code, reason = "shared with the tests of the doors, which use the rest")]
+mod edge;
+#[cfg(test)]
 mod full_log;
 #[cfg(test)]
 mod hands;
+#[cfg(test)]
+mod inspections;
+#[cfg(test)]
+mod persons;
 #[cfg(test)]
 mod policies;
 #[cfg(test)]

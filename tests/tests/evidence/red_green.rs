@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use policy::guideline::{Catalogue, catalogue::Coverage};
 
 use crate::{
-    cases::{Case, DYING, FRESH, KEPT, MEASURED, WRITTEN, turned},
+    cases::{Case, DOORS, DYING, FRESH, KEPT, MEASURED, WRITTEN, turned},
     clinic::{Clinic, SHOWN_LIMIT},
 };
 
@@ -39,6 +39,11 @@ fn what_goes_over_the_wires_shows() {
 #[test]
 fn what_the_box_keeps_and_lives_by_shows() {
     turn(Clinic::fresh(), KEPT);
+}
+
+#[test]
+fn what_happens_at_the_doors_shows() {
+    turn(Clinic::fresh(), DOORS);
 }
 
 #[test]

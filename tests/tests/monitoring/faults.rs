@@ -3,6 +3,7 @@
 use std::{
     fs,
     io::Write,
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream},
     process::Stdio,
     sync::{
         Arc,
@@ -45,6 +46,12 @@ const LONG_AGO: Duration = Duration::from_secs(27 * 3600);
 const RESTLESS: Duration = Duration::from_micros(200);
 const RESTLESS_PROGRAMS: u32 = 3;
 
+/// The maintenance door as the outside finds it, and how often it is knocked at.
+const MAINTENANCE_DOOR: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(203, 0, 113, 2)), 8443);
+const KNOCKS: usize = 500;
+/// How long one knock may take.
+const KNOCK: Duration = Duration::from_secs(2);
+
 /// In this order.
 pub(crate) const FAULTS: &[Fault] = &[
     Fault {
@@ -82,6 +89,15 @@ pub(crate) const FAULTS: &[Fault] = &[
             ("DiskBudget", ("store", "ledger")),
             ("DiskBudget", ("store", "audit")),
             ("LogNotAccepting", ("what", "closed")),
+        ],
+    },
+    Fault {
+        what: "a vendor whom nobody answers, codes that are guessed at, and knocks at the door",
+        breaks: &[hands::guessed_codes, knocks, waiting_session],
+        fires: &[
+            ("SessionWaiting", ("state", "waiting")),
+            ("DoorAttacked", ("what", "guessed")),
+            ("DoorAttacked", ("what", "knocked")),
         ],
     },
     Fault {
@@ -187,6 +203,23 @@ fn lost_policy(clinic: &mut Clinic) -> Mend {
     fs::remove_file(clinic.site.state().join("applied")).unwrap();
     clinic.site.start_core();
     Box::new(|clinic| clinic.site.apply(&policies::good()))
+}
+
+/// A vendor asks, and nobody answers.
+fn waiting_session(clinic: &mut Clinic) -> Mend {
+    let session = clinic.visitor().ask();
+    Box::new(move |clinic| {
+        clinic.site.run(&["session", "deny", session.as_str(), "--reason", "not today"]).succeeded();
+    })
+}
+
+/// Somebody without a certificate knocks at the maintenance door more often than any scan.
+fn knocks(clinic: &mut Clinic) -> Mend {
+    let knock =
+        || (0..KNOCKS).filter(|_| TcpStream::connect_timeout(&MAINTENANCE_DOOR, KNOCK).is_ok()).count();
+    let taken = clinic.host("vendor").run_in(knock).unwrap();
+    assert_eq!(taken, KNOCKS, "the door is not there");
+    Box::new(|_| {})
 }
 
 fn kill_watch(clinic: &mut Clinic) -> Mend {

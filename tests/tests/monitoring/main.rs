@@ -16,12 +16,22 @@ mod clinic;
 #[expect(dead_code, reason = "shared with the behaviour tests, which use the rest")]
 mod daemon;
 #[cfg(test)]
+#[path = "../doors/edge.rs"]
+#[expect(dead_code, reason = "shared with the tests of the doors, which use the rest")]
+mod edge;
+#[cfg(test)]
 mod faults;
 #[cfg(test)]
 #[path = "../evidence/hands.rs"]
 mod hands;
 #[cfg(test)]
 mod inbox;
+#[cfg(test)]
+#[path = "../evidence/inspections.rs"]
+mod inspections;
+#[cfg(test)]
+#[path = "../evidence/persons.rs"]
+mod persons;
 #[cfg(test)]
 #[path = "../evidence/policies.rs"]
 mod policies;

@@ -14,6 +14,6 @@ pub use audit::Entry;
 pub use event::{Event, Names};
 pub use metrics::{Family, Sample, Tally};
 pub use words::{
-    Class, Deed, EngineerChange, Failure, Feed, FileChange, Origin, PersonChange, Role, ScrapeRefusal,
-    SessionChange, Suspicion,
+    Class, Deed, EngineerChange, Failure, Feed, FileChange, InspectVerdict, Origin, PersonChange, Role,
+    ScrapeRefusal, SessionChange, Suspicion,
 };

@@ -3,12 +3,12 @@
 //! Names and units follow Prometheus' naming guide. Labels are closed sets or zone slugs: never an address, a name of a
 //! person, or a device (what identifies somebody belongs in the audit log and the ledger).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use crate::event::Event;
-use crate::words::Failure;
+use crate::words::{Failure, FileChange, PersonChange, SessionChange};
 
 mod family;
 
@@ -133,11 +133,53 @@ pub fn measures(event: &Event) -> Vec<Measure> {
         | Event::LogRoom {}
         | Event::Done { .. }
         | Event::Vpn { .. }
-        | Event::Session { .. }
-        | Event::Person { .. }
-        | Event::Engineer { .. }
-        | Event::File { .. } => Vec::new(),
+        | Event::Engineer { .. } => Vec::new(),
+        Event::Session { change, .. } => of_session(change),
+        Event::Person { change, .. } => of_person(*change),
+        Event::File { change, .. } => of_file(change),
     }
+}
+
+fn of_session(change: &SessionChange) -> Vec<Measure> {
+    let step = |word| Measure::one(Family::Sessions, &[word]);
+    match change {
+        SessionChange::Requested { .. } => step("requested"),
+        SessionChange::Approved { .. } => step("approved"),
+        SessionChange::Denied { .. } => step("denied"),
+        SessionChange::Opened { .. } => step("opened"),
+        SessionChange::Closed { why, .. } => Measure::one(Family::SessionsEnded, &[why]),
+        SessionChange::ConnectionOpened { .. } => Measure::one(Family::SessionConnections, &[]),
+        SessionChange::ConnectionClosed { sent, received, .. } => {
+            let mut both = Measure::some(Family::SessionBytes, &["received"], *sent);
+            both.extend(Measure::some(Family::SessionBytes, &["sent"], *received));
+            both
+        }
+        // What it leads to is counted: opened, or closed.
+        SessionChange::Opening { .. } => Vec::new(),
+    }
+}
+
+fn of_person(change: PersonChange) -> Vec<Measure> {
+    match change {
+        PersonChange::Locked => Measure::one(Family::PersonLocks, &[]),
+        // How many there are is measured.
+        PersonChange::Enrolled | PersonChange::Recovered | PersonChange::Removed => Vec::new(),
+    }
+}
+
+fn of_file(change: &FileChange) -> Vec<Measure> {
+    let mut all = Measure::one(Family::Files, &[change.word()]);
+    match change {
+        FileChange::Released { .. } => all.extend(Measure::one(Family::FileVerdicts, &["allow"])),
+        FileChange::Refused { findings, verdict, .. } => {
+            all.extend(verdict.iter().flat_map(|one| Measure::one(Family::FileVerdicts, &[one.word()])));
+            // Once a file, however often it is in there.
+            let found: BTreeSet<&str> = findings.iter().map(String::as_str).collect();
+            all.extend(found.into_iter().flat_map(|one| Measure::one(Family::FileFindings, &[one])));
+        }
+        FileChange::Held { .. } | FileChange::Quarantined { .. } | FileChange::Delivered { .. } => {}
+    }
+    all
 }
 
 /// The counters of one role since it started.
@@ -179,7 +221,7 @@ impl Tally {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::words::{Feed, ScrapeRefusal};
+    use crate::words::{Feed, InspectVerdict, ScrapeRefusal};
 
     #[test]
     fn names_follow_the_naming_guide_and_are_unique() {
@@ -219,6 +261,43 @@ mod tests {
         let samples = tally.samples();
         assert_eq!(samples.len(), SERIES_MAX + 1);
         assert_eq!(samples.iter().map(|sample| sample.value).sum::<f64>(), 20_000.0);
+    }
+
+    #[test]
+    fn a_refused_file_counts_its_verdict_and_each_finding_once() {
+        let findings = ["vba-macro", "vba-macro", "dde"].map(str::to_owned).to_vec();
+        let why = String::new();
+        let change = FileChange::Refused { why, findings, verdict: Some(InspectVerdict::Disarm) };
+        let text = String::new;
+        let event = Event::File {
+            transfer: text(),
+            session: text(),
+            vendor: text(),
+            name: text(),
+            sha256: text(),
+            change,
+        };
+        let mut tally = Tally::default();
+        tally.observe(&event);
+        let expected = [
+            Sample::new(Family::Files, &["refused"], 1.0),
+            Sample::new(Family::FileVerdicts, &["disarm"], 1.0),
+            Sample::new(Family::FileFindings, &["dde"], 1.0),
+            Sample::new(Family::FileFindings, &["vba-macro"], 1.0),
+        ];
+        assert_eq!(tally.samples(), expected);
+    }
+
+    #[test]
+    fn what_a_connection_of_a_session_carried_is_counted_as_the_gateway_sees_it() {
+        let change = SessionChange::ConnectionClosed { connection: 1, sent: 7, received: 9 };
+        let mut tally = Tally::default();
+        tally.observe(&Event::Session { session: String::new(), change });
+        let expected = [
+            Sample::new(Family::SessionBytes, &["received"], 7.0),
+            Sample::new(Family::SessionBytes, &["sent"], 9.0),
+        ];
+        assert_eq!(tally.samples(), expected);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 mod doors;
 
-pub use doors::{EngineerChange, FileChange, PersonChange, SessionChange, VpnChange};
+pub use doors::{EngineerChange, FileChange, InspectVerdict, PersonChange, SessionChange, VpnChange};
 
 /// Processes that the gateway is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -3,7 +3,7 @@
 use super::care::{fail_listed, warn_listed};
 use super::{Case, days, kernel};
 use crate::guideline::measures::DRILL_MAX_DAYS;
-use crate::guideline::observation::{Accountability, Accounts, Deed};
+use crate::guideline::observation::{Accountability, Accounts, Deed, Factors};
 
 pub(super) fn two_factor(case: &mut Case<'_>) {
     let Some(accounts) = persons(case) else { return };
@@ -18,6 +18,23 @@ pub(super) fn two_factor(case: &mut Case<'_>) {
         &accounts.peers_single_factor,
         "二要素目のないVPN利用者があります",
         "VPN peers have no second factor",
+    );
+    let Some(Factors { enrolled, absent, locked }) = case.fresh::<Factors>() else { return };
+    warn_listed(
+        case,
+        absent,
+        "認証アプリ(TOTP)をまだ登録していない人がいます(承認も管理もできません)",
+        "persons have not enrolled their authenticator yet, and can approve nothing",
+    );
+    warn_listed(
+        case,
+        locked,
+        "コードの誤りが続き、締め出されている人がいます(本人か、誰かが推測しているか確かめてください)",
+        "persons are locked out after wrong codes: find out whether somebody guesses",
+    );
+    case.note(
+        format!("認証アプリを登録した人は {enrolled} 名です"),
+        format!("{enrolled} persons have enrolled an authenticator"),
     );
 }
 

@@ -4,7 +4,7 @@ use super::care::{fail_listed, warn_listed};
 use super::kernel::{self, Weight};
 use super::{Case, days};
 use crate::guideline::measures::{CERTIFICATE_WARNING_DAYS, TLS_GROUPS, TLS_SUITES};
-use crate::guideline::observation::{Door, Flows, MetricsDoor};
+use crate::guideline::observation::{Accounts, Door, Flows, MetricsDoor};
 use crate::guideline::suspect::Class;
 
 /// Our own TLS listener, when there is one to judge.
@@ -117,6 +117,57 @@ pub(super) fn ssl_vpn_restriction(case: &mut Case<'_>) {
     kernel::sightings(case, &[Class::SslVpn], |sighting| {
         if sighting.crosses_border && !sighting.passed { Weight::Fails } else { Weight::Ignored }
     });
+}
+
+pub(super) fn mutual_authentication(case: &mut Case<'_>) {
+    if !kernel::in_force(case) {
+        return;
+    }
+    let (Some(accounts), Some(metrics)) = (case.fresh::<Accounts>(), case.fresh::<MetricsDoor>()) else {
+        return;
+    };
+    let Accounts { peers, vendors_maintaining: vendors, .. } = accounts;
+    if *peers == 0 && *vendors == 0 && *metrics == MetricsDoor::NotDeclared {
+        case.not_applicable("関所の入口は開いていません", "the gateway has no door");
+        return;
+    }
+    fail_listed(
+        case,
+        &accounts.peers_sharing_key,
+        "1つの鍵を複数で使うVPN利用者があります",
+        "VPN peers share one key",
+    );
+    fail_listed(
+        case,
+        &accounts.vendors_sharing_key,
+        "別の事業者と同じ鍵を使う保守事業者があります",
+        "vendors share a key with another vendor",
+    );
+    match metrics {
+        MetricsDoor::NotDeclared => {}
+        MetricsDoor::Silent => case.unknown(
+            "統計の受け口が応答せず、測定できません",
+            "the metrics listener does not answer and cannot be measured",
+        ),
+        MetricsDoor::Open(Door { stranger_refused, client_certificate, .. }) => {
+            if !stranger_refused {
+                case.fail(
+                    "統計の受け口が、見知らぬ相手を断りませんでした",
+                    "the metrics listener did not refuse a stranger",
+                );
+            }
+            if !client_certificate {
+                case.warn(
+                    "統計の受け口は、証明書でなく合言葉(トークン)で相手を確かめています",
+                    "the metrics listener knows its readers by a token and not by a certificate",
+                );
+            }
+        }
+    }
+    case.note(
+        format!("鍵で互いを確かめる相手は、VPN利用者 {peers} 件、保守事業者 {vendors} 社です"),
+        format!("{peers} VPN peers and {vendors} vendors are known by their keys, and know the gateway's"),
+    );
 }
 
 pub(super) fn mgmt_interface(case: &mut Case<'_>) {

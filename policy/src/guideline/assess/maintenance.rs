@@ -1,9 +1,12 @@
-//! Remote maintenance, as far as it can be judged before its doors exist: the written policy, and what came by.
+//! Remote maintenance: the written policy, what came by, and what the log holds of sessions.
 
-use super::Case;
+use jiff::SignedDuration;
+
 use super::care::{fail_listed, warn_listed};
 use super::kernel::{self, Weight};
-use crate::guideline::observation::{Accounts, Flows};
+use super::{Case, days};
+use crate::guideline::measures::{CUT_OFF_FAILED_H, MAINTENANCE_REVIEW_FAILED_DAYS};
+use crate::guideline::observation::{Accounts, Deed, Flows, Log, Maintenance};
 use crate::guideline::suspect::Class;
 
 pub(super) fn rm_inventory(case: &mut Case<'_>) {
@@ -102,6 +105,102 @@ pub(super) fn rm_account_lifecycle(case: &mut Case<'_>) {
         "契約期限のない保守事業者があります",
         "vendors have no end of contract",
     );
+}
+
+pub(super) fn rm_preapproval(case: &mut Case<'_>) {
+    // A path that somebody opened by hand is a difference of the kernel's rules from what core holds.
+    if !kernel::holds(case) || !is_maintained(case) {
+        return;
+    }
+    let Some(Maintenance { opened, unapproved, .. }) = case.fresh::<Maintenance>() else { return };
+    fail_listed(
+        case,
+        unapproved,
+        "承認の記録がないまま開いた保守があります",
+        "sessions were opened without an approval in the log",
+    );
+    case.note(
+        format!("開いた保守は {opened} 件、うち承認の記録がないものは {} 件です", unapproved.count),
+        format!("{opened} sessions were opened, {} of them without an approval", unapproved.count),
+    );
+}
+
+pub(super) fn rm_access_log(case: &mut Case<'_>) {
+    if !is_maintained(case) {
+        return;
+    }
+    if let Some(Log { accepting, .. }) = case.fresh::<Log>()
+        && !accepting
+    {
+        case.fail(
+            "監査ログに書き込めず、保守を始められません",
+            "the audit log takes no entries: no session can be opened",
+        );
+    }
+    let Some(Maintenance { opened, unended, cut_off_at, .. }) = case.fresh::<Maintenance>() else { return };
+    warn_listed(
+        case,
+        unended,
+        "終わりの記録がない保守があります",
+        "the log does not hold the end of these sessions",
+    );
+    if let Some(at) = cut_off_at.filter(|at| !case.is_reviewed_since(*at)) {
+        let day = case.instant(at);
+        let ja = format!("{day} に、記録できなくなった保守を打ち切りました");
+        let en = format!("a session that could not be recorded any more was ended at {day}");
+        if case.age(at) <= SignedDuration::from_hours(CUT_OFF_FAILED_H) {
+            case.fail(ja, en);
+        } else {
+            case.warn(ja, en);
+        }
+    }
+    case.note(
+        format!("開いた保守 {opened} 件の記録があります"),
+        format!("the log holds {opened} sessions that were opened"),
+    );
+}
+
+pub(super) fn rm_review(case: &mut Case<'_>) {
+    if !is_maintained(case) {
+        return;
+    }
+    let Some(Maintenance { ended_at, .. }) = case.fresh::<Maintenance>() else { return };
+    let Some(review) = case.deed(Deed::LogReview) else { return };
+    match ended_at {
+        None => case.note("終わった保守はありません", "no session has ended"),
+        Some(at) if case.is_reviewed_since(*at) => {
+            let (day, by) = (case.instant(*at), review.by.clone().unwrap_or_default());
+            case.note(
+                format!("{day} に終わった保守まで {by} が確認しました"),
+                format!("{by} has looked at all sessions, the last of which ended at {day}"),
+            );
+        }
+        Some(at) => {
+            let day = case.instant(*at);
+            let ja = format!("{day} に終わった保守を、まだ誰も確認していません");
+            let en = format!("nobody has looked yet at the session that ended at {day}");
+            if case.age(*at) > days(MAINTENANCE_REVIEW_FAILED_DAYS) {
+                case.fail(ja, en);
+            } else {
+                case.warn(ja, en);
+            }
+        }
+    }
+}
+
+/// Whether some vendor may maintain anything; else there is nothing that it could be about.
+fn is_maintained(case: &mut Case<'_>) -> bool {
+    if !kernel::in_force(case) {
+        return false;
+    }
+    let Some(Accounts { vendors_maintaining, .. }) = case.fresh::<Accounts>() else { return false };
+    if *vendors_maintaining == 0 {
+        case.not_applicable(
+            "遠隔保守の事業者は登録されていません",
+            "no vendor is registered for maintenance",
+        );
+    }
+    *vendors_maintaining > 0
 }
 
 /// The accounts of vendors and peers, when there are any.

@@ -226,4 +226,58 @@ families! {
     Certificate = Gauge "certificate_expiry_timestamp_seconds" ["door"]
         "When the certificate of a door of the gateway ends."
         "証明書の有効期限";
+    VpnPeers = Gauge "vpn_peers" ["state"]
+        "Peers of the VPN by state: configured, connected (a handshake within the last three minutes), expired."
+        "VPN利用者の数 (configured=登録, connected=接続中, expired=期限切れ)";
+    VpnHandshake = Gauge "vpn_last_handshake_timestamp_seconds" []
+        "When a peer of the VPN last finished a handshake, whichever it was; 0 if none since the role started."
+        "VPNの握手が最後に成立した時刻 (起動からまだなければ0)";
+    VpnBytes = Counter "vpn_bytes_total" ["way"]
+        "Bytes that the VPN carried, by way: received from peers, sent to peers."
+        "VPNが運んだバイト数 (received=受信, sent=送信)";
+    VpnDrops = Counter "vpn_dropped_total" ["cause"]
+        "What the VPN dropped, by cause: stranger (no peer), forged (not authentic), spoofed (a source that is not the peer's), expired, other."
+        "VPNが捨てたパケット数 (原因別)";
+    SessionStates = Gauge "sessions" ["state"]
+        "Maintenance sessions that are not over, by state: waiting (for somebody's approval), approved, open."
+        "終わっていない保守の申請 (waiting=承認待ち, approved=承認済み, open=接続できる)";
+    Sessions = Counter "sessions_total" ["step"]
+        "Steps that maintenance sessions took: requested, approved, denied, opened."
+        "保守の申請の歩み (requested=申請, approved=承認, denied=却下, opened=開始)";
+    SessionsEnded = Counter "sessions_ended_total" ["why"]
+        "Maintenance sessions that ended, by why."
+        "終わった保守の数 (理由別)";
+    SessionConnections = Counter "session_connections_total" []
+        "Connections to devices that maintenance sessions carried."
+        "保守で張られた機器への接続の数";
+    SessionBytes = Counter "session_bytes_total" ["way"]
+        "Bytes that maintenance sessions carried, by way: received from the vendor, sent to the vendor."
+        "保守で運んだバイト数 (received=事業者から, sent=事業者へ)";
+    Handshakes = Counter "maintenance_handshakes_total" ["end"]
+        "Handshakes at the maintenance door, by end: admitted, refused, slow, limited (dropped unanswered)."
+        "保守の入口での握手の数 (admitted=成立, refused=拒否, slow=時間切れ, limited=回数超過で無視)";
+    Persons = Gauge "persons" ["state"]
+        "Persons with a second factor by state: enrolled, locked (too many wrong codes)."
+        "二要素目を登録した人の数 (enrolled=登録済み, locked=締め出し中)";
+    PersonLocks = Counter "persons_locked_total" []
+        "Times that a person was locked out after too many wrong codes."
+        "コードの誤りが続いて締め出した回数";
+    Files = Counter "files_total" ["fate"]
+        "Files that vendors sent, by what became of them: held, released, delivered, refused, quarantined."
+        "事業者が送ったファイルの数 (結果別)";
+    FileVerdicts = Counter "file_verdicts_total" ["verdict"]
+        "Verdicts of inspections: allow, disarm, refuse."
+        "ファイル検査の判定 (allow=可, disarm=要無害化, refuse=不可)";
+    FileFindings = Counter "file_findings_total" ["finding"]
+        "Files that were refused, by what the inspection found in them."
+        "断ったファイルの数 (検出事項別)";
+    FilesHeld = Gauge "files_held" []
+        "Files that are held now: inspected, or on their way."
+        "検査中・受け渡し中のファイルの数";
+    FilesBytes = Gauge "files_disk_bytes" []
+        "Room that held files and sealed originals take."
+        "保管中のファイルと封印した原本の使用容量";
+    FilesBudget = Gauge "files_budget_bytes" []
+        "Room that held files and sealed originals may take."
+        "保管中のファイルと封印した原本の上限容量";
 }

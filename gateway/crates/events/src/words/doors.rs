@@ -173,6 +173,27 @@ impl EngineerChange {
     }
 }
 
+/// What an inspection says that does not let a file pass as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum InspectVerdict {
+    /// Something in it could act; without that it might pass.
+    Disarm,
+    /// It must never pass.
+    Refuse,
+}
+
+impl InspectVerdict {
+    /// The word for labels.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            InspectVerdict::Disarm => "disarm",
+            InspectVerdict::Refuse => "refuse",
+        }
+    }
+}
+
 /// What happens to a file that crosses. A file has exactly one outcome: refused, quarantined or delivered.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -195,6 +216,9 @@ pub enum FileChange {
         why: String,
         /// Words of what the inspection found.
         findings: Vec<String>,
+        /// What the inspection said, where it was the inspection that refused it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        verdict: Option<InspectVerdict>,
     },
     /// Something is not known about it, so it goes nowhere.
     Quarantined {
@@ -209,6 +233,18 @@ pub enum FileChange {
 }
 
 impl FileChange {
+    /// The word for labels.
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        match self {
+            FileChange::Held { .. } => "held",
+            FileChange::Released { .. } => "released",
+            FileChange::Refused { .. } => "refused",
+            FileChange::Quarantined { .. } => "quarantined",
+            FileChange::Delivered { .. } => "delivered",
+        }
+    }
+
     /// How much its entry matters when room runs out.
     #[must_use]
     pub const fn class(&self) -> Class {

@@ -76,9 +76,9 @@ impl Exposition {
     }
 }
 
-/// Whether a family's labels are names of zones.
+/// Whether a family's labels are names of zones, or of a list as long as that of what an inspection can find.
 fn grows(family: Family) -> bool {
-    family.info().labels.iter().any(|label| ["from", "to", "zone"].contains(label))
+    family.info().labels.iter().any(|label| ["from", "to", "zone", "finding"].contains(label))
 }
 
 /// The largest number of series that each may have when all together have this much room.

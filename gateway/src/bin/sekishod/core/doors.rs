@@ -100,6 +100,11 @@ impl Doors {
             .any(|live| matches!(live.machine.state(now), State::Opening {} | State::Open { .. }))
     }
 
+    /// How every session stands.
+    pub(super) fn states(&self, now: Now) -> impl Iterator<Item = State> {
+        self.sessions.values().map(move |live| live.machine.state(now))
+    }
+
     fn active(&self, now: Now) -> impl Iterator<Item = &Live> {
         self.sessions.values().filter(move |live| !live.is_over(now))
     }

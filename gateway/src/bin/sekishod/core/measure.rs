@@ -1,6 +1,7 @@
 //! What core knows at this moment, as samples for the metrics and as observations for the controls.
 //! Nothing is counted here that an event does not count: these are readings of the kernel and of the state machine.
 
+mod doors;
 mod neighbours;
 mod settings;
 mod totals;
@@ -120,6 +121,7 @@ impl Core {
         gauge(Family::ForeignTables, count(self.foreign.len()));
         gauge(Family::TimeTrusted, if self.enforcer.clock().is_trusted() { 1.0 } else { 0.0 });
         samples.extend(self.neighbourhood.samples());
+        samples.extend(self.door_samples());
         samples
     }
 
@@ -144,6 +146,9 @@ impl Core {
         }
         if let Some((at, neighbours)) = self.neighbourhood.observation() {
             say(at, neighbours.into());
+        }
+        if let Some(factors) = self.factors() {
+            say(now, factors.into());
         }
         if let Some(plan) = plan {
             for fact in posture(&plan.policy, now) {

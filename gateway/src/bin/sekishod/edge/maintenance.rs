@@ -156,6 +156,7 @@ impl Door {
             // A kernel without IPv6.
             .or_else(|_| bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))))?;
         tracing::info!(port, "the maintenance door is open");
+        self.shared.count_at(&listener);
         self.listener = Some((port, listener));
         Ok(())
     }

@@ -5,6 +5,7 @@ mod books;
 mod control;
 mod doors;
 mod forward;
+mod knocks;
 mod maintenance;
 mod refusals;
 mod send;
@@ -25,10 +26,11 @@ use gateway::wire::{Answer, Ask, Fault, FaultKind, Measured};
 use jiff::Timestamp;
 use policy::services::EdgeSettings;
 use tokio::sync::{Notify, mpsc, watch};
-use transport::{Channel, Credentials, GuestList, KeyId};
+use transport::{Channel, Credentials, GuestList, KeyId, Listener};
 
 use self::books::{Books, Live};
 use self::doors::Doors;
+use self::knocks::Knocks;
 use self::vpn::Vpn;
 use crate::console::shelf::Shelf;
 use crate::notify::{self, every, tick};
@@ -74,6 +76,7 @@ struct Shared {
     shown: Mutex<Option<Arc<Credentials>>>,
     visits: Mutex<Visits>,
     vpn: Mutex<Vpn>,
+    knocks: Mutex<Knocks>,
     tally: Mutex<Tally>,
 }
 
@@ -110,6 +113,7 @@ pub(crate) async fn run(places: Places<'_>) -> Result<()> {
         shown: Mutex::default(),
         visits: Mutex::default(),
         vpn,
+        knocks: Mutex::default(),
         tally: Mutex::default(),
     });
     shared.tell(Event::RoleStarted { role: Role::Edge, version: env!("CARGO_PKG_VERSION").to_owned() });
@@ -166,6 +170,8 @@ impl Shared {
             Ask::Measure {} => {
                 let mut samples = lock(&self.tally).samples();
                 samples.extend(self.recorder.samples());
+                samples.extend(lock(&self.vpn).samples(Timestamp::now()));
+                samples.extend(lock(&self.knocks).samples());
                 samples.extend(memory::sample(Role::Edge));
                 let (role, started_at, observations) = (Role::Edge, self.started_at, Vec::new());
                 Answer::Measured(Box::new(Measured { role, started_at, samples, observations }))
@@ -204,6 +210,11 @@ impl Shared {
     fn tell(&self, event: Event) {
         lock(&self.tally).observe(&event);
         self.recorder.note(event);
+    }
+
+    /// Counts who knocks at this listener.
+    fn count_at(&self, listener: &Listener) {
+        lock(&self.knocks).follow(listener.counters());
     }
 
     fn credentials(&self) -> Option<Arc<Credentials>> {

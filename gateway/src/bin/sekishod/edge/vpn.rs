@@ -1,17 +1,20 @@
 //! The VPN: WireGuard in user space on the device that core made, with the peers of the policy in force. A peer that leaves
 //! the policy, or whose time is over, is gone with the next look; the kernel's rules end its flows without waiting for us.
 
+mod totals;
+
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::SystemTime;
 
-use events::Event;
 use events::words::VpnChange;
+use events::{Event, Sample};
 use gateway::wire::edge::{VpnPeerRow, VpnStatus};
 use jiff::Timestamp;
 use policy::services::{EdgePeer, EdgeVpn};
 use tunnel::{Config, PeerConfig, PeerStats, PrivateKey, Stats, Tunnel, TunnelError, UserSpace, device};
 
+use self::totals::Totals;
 use crate::console::shelf::Shelf;
 
 /// The gateway's key in the state directory, as an array of numbers.
@@ -25,6 +28,7 @@ pub(super) struct Vpn {
     running: Option<Running>,
     /// Peers that have a session, as far as it was told.
     connected: BTreeSet<String>,
+    totals: Totals,
     /// What went wrong last, so that it is told once.
     complaint: Option<String>,
 }
@@ -50,7 +54,8 @@ impl Vpn {
                 made
             }
         };
-        Ok(Vpn { key, wanted: None, running: None, connected: BTreeSet::new(), complaint: None })
+        let (connected, totals) = (BTreeSet::new(), Totals::default());
+        Ok(Vpn { key, wanted: None, running: None, connected, totals, complaint: None })
     }
 
     /// Takes up what the policy says; gives what is to be told, as [`Vpn::look`] does.
@@ -69,7 +74,15 @@ impl Vpn {
             self.complain(Some(error));
             None
         });
-        self.changes(&stats.unwrap_or_default())
+        let stats = stats.unwrap_or_default();
+        self.totals.take(&stats, SystemTime::now());
+        self.changes(&stats)
+    }
+
+    /// What it carried, for the metrics; nothing where the policy never had one.
+    pub(super) fn samples(&self, now: Timestamp) -> Vec<Sample> {
+        let peers = self.wanted.as_ref().map_or(&[][..], |wanted| &wanted.peers);
+        self.totals.samples(peers, now)
     }
 
     /// How it runs, for admins; without what the policy wants but could not be had, there is still the key to show.

@@ -1,6 +1,6 @@
 //! What all transfers of the role share: directories, settings, what was spent, the way to the log.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use anyhow::{Context, Result};
-use events::{Event, Role, Tally};
+use events::{Event, Family, Role, Sample, Tally};
 use gateway::recorder::Recorder;
 use gateway::store::StoreError;
 use gateway::wire::Measured;
@@ -22,7 +22,8 @@ use transfer::attestation::Spent;
 
 use super::Places;
 use super::journal::{Entry, Journal, remove};
-use super::keep::{FILE_BYTES_MAX, Keep, directory};
+use super::keep::{BUDGET_BYTES, FILE_BYTES_MAX, Keep, directory};
+use super::trial::{self, Tried};
 use crate::memory;
 
 /// Transfers at once; a sender beyond is told to come again.
@@ -53,6 +54,8 @@ pub(super) struct House {
     spent_path: PathBuf,
     settings_path: PathBuf,
     tally: RefCell<Tally>,
+    /// How inspection was found when it was last tried.
+    pub(super) trial: Cell<Option<Tried>>,
     started_at: Timestamp,
     /// Held for as long as the role runs.
     _lock: File,
@@ -91,6 +94,7 @@ impl House {
             spent_path,
             settings_path: places.services.join(SETTINGS),
             tally: RefCell::default(),
+            trial: Cell::default(),
             started_at: Timestamp::now(),
             _lock: lock,
         };
@@ -104,6 +108,11 @@ impl House {
             tracing::warn!(%error, "there are no settings of core's: no file is accepted");
             FilesSettings { site: String::new(), vendors: Vec::new() }
         })
+    }
+
+    /// Vendors that may send files, where core wrote of any.
+    pub(super) fn vendors(&self) -> Option<Vec<FilesVendor>> {
+        read_settings(&self.settings_path).ok().map(|settings| settings.vendors)
     }
 
     /// Makes durable which nonces were used: before what they were used for goes on.
@@ -133,7 +142,22 @@ impl House {
         let mut samples = self.tally.borrow().samples();
         samples.extend(self.recorder.samples());
         samples.extend(memory::sample(Role::Files));
-        Measured { role: Role::Files, started_at: self.started_at, samples, observations: Vec::new() }
+        samples.extend(self.gauges());
+        samples.extend(trial::sample(self.trial.get()));
+        let observations = vec![trial::observed(self.trial.get(), &self.vendors().unwrap_or_default())];
+        Measured { role: Role::Files, started_at: self.started_at, samples, observations }
+    }
+
+    /// What is held, and the room that it takes.
+    fn gauges(&self) -> Vec<Sample> {
+        let held = TRANSFERS_MAX.saturating_sub(self.places.available_permits());
+        let mut samples =
+            vec![gauge(Family::FilesHeld, held as u64), gauge(Family::FilesBudget, BUDGET_BYTES)];
+        match self.keep.bytes() {
+            Ok(bytes) => samples.push(gauge(Family::FilesBytes, bytes)),
+            Err(error) => tracing::warn!(%error, "the room that files take cannot be read"),
+        }
+        samples
     }
 
     /// Lets go of what was kept long enough.
@@ -157,6 +181,11 @@ pub(super) fn rules(of: Option<&FilesVendor>) -> Rules {
     }
     let max_size_bytes = max_size_bytes.unwrap_or(FILE_BYTES_MAX).min(FILE_BYTES_MAX);
     Rules { accept, attestation_required: *attestation_required, max_size_bytes }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "beyond 2^53 bytes the last digit is lost anyway")]
+fn gauge(family: Family, value: u64) -> Sample {
+    Sample::new(family, &[], value as f64)
 }
 
 fn lock(state: &Path) -> Result<File> {

@@ -7,6 +7,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
+use ::inspect::FindingId;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use serde::Deserialize;
 use tokio::io::{AsyncReadExt, Interest};
@@ -49,6 +50,11 @@ pub(super) async fn inspect(socket: &Path, held: &Path, name: &str) -> Result<In
 fn read(answer: &[u8]) -> Result<Line, String> {
     let line: Line =
         serde_json::from_slice(answer).map_err(|error| format!("the answer makes no sense: {error}"))?;
+    // Findings become words of the log and labels of metrics: one that is of no list could say anything.
+    let is_known = |found: &Found| FindingId::ALL.iter().any(|known| known.word() == found.id);
+    if !line.findings.iter().all(is_known) {
+        return Err("the answer names a finding that there is not".to_owned());
+    }
     // A list that is cut would pass for a shorter one.
     if line.kinds.len() > LIST_MAX { Err("the answer names too many kinds".to_owned()) } else { Ok(line) }
 }
@@ -94,6 +100,11 @@ mod tests {
         {
             assert!(read(good.replacen(old, new, 1).as_bytes()).is_err(), "{new}");
         }
+        let found = |id: &str| {
+            let found = format!(r#""findings":[{{"id":"{id}","where":"","detail":""}}]"#);
+            read(good.replace(r#""findings":[]"#, &found).as_bytes())
+        };
+        assert!(found("vba-macro").is_ok() && found("the-patients-name").is_err());
         for cut in 0..good.len() {
             assert!(read(&good.as_bytes()[..cut]).is_err(), "{cut}");
         }

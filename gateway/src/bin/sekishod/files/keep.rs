@@ -17,7 +17,7 @@ use super::journal::remove;
 /// Largest file that is taken: it is sealed in memory, and inspected in memory.
 pub(super) const FILE_BYTES_MAX: u64 = 160 << 20;
 /// Most bytes that are held and sealed together.
-const BUDGET_BYTES: u64 = 8 << 30;
+pub(super) const BUDGET_BYTES: u64 = 8 << 30;
 /// How long a sealed original is kept.
 const SEALED_FOR: Duration = Duration::from_secs(90 * 24 * 3600);
 /// Longest file of keys.
@@ -57,7 +57,7 @@ impl Keep {
 
     /// Makes room for a file.
     pub(super) fn begin(&self, transfer: &TransferId, size_bytes: u64) -> io::Result<Intake> {
-        let kept = bytes_in(&self.hold)?.saturating_add(bytes_in(&self.sealed)?);
+        let kept = self.bytes()?;
         // Held and sealed for a while both.
         if kept.saturating_add(size_bytes.saturating_mul(2)) > BUDGET_BYTES {
             return Err(io::Error::other("what is kept of files has reached its limit"));
@@ -65,6 +65,11 @@ impl Keep {
         let mut options = OpenOptions::new();
         let file = options.create_new(true).write(true).mode(0o600).open(self.held(transfer))?;
         Ok(Intake { file, hasher: Sha256::new() })
+    }
+
+    /// Bytes held and sealed together.
+    pub(super) fn bytes(&self) -> io::Result<u64> {
+        Ok(bytes_in(&self.hold)?.saturating_add(bytes_in(&self.sealed)?))
     }
 
     /// Where the held bytes are.

@@ -12,6 +12,7 @@ mod serve;
 mod telling;
 #[cfg(test)]
 mod tests;
+mod trial;
 
 use std::path::Path;
 use std::rc::Rc;
@@ -65,6 +66,7 @@ pub(crate) async fn run(places: Places<'_>) -> Result<()> {
         .with_context(|| format!("cannot listen on `{}`", path.display()))?;
     house.tell(Event::RoleStarted { role: Role::Files, version: env!("CARGO_PKG_VERSION").to_owned() });
     local.spawn_local(telling::outcomes(Rc::clone(&house), left));
+    local.spawn_local(trial::keep(Rc::clone(&house), places.state.to_owned()));
     local.spawn_local(serve::serve(Rc::clone(&house), listener, own));
     notify::ready("holding what vendors send until it is inspected");
     tracing::info!("ready");

@@ -3,9 +3,10 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use ::inspect::FindingId;
 use events::Event;
 use events::event::text;
-use events::words::FileChange;
+use events::words::{FileChange, InspectVerdict};
 use transfer::{Announcement, Outcome, Refusal};
 
 use super::house::{House, Left};
@@ -68,8 +69,20 @@ fn change(outcome: &Outcome) -> FileChange {
         Outcome::Delivered { sha256 } => FileChange::Delivered { sha256: sha256.to_string() },
         Outcome::Quarantined { why } => FileChange::Quarantined { why: text(&why.to_string()) },
         Outcome::Refused { why } => {
-            FileChange::Refused { why: text(&why.to_string()), findings: findings(why) }
+            let findings = findings(why);
+            let verdict = verdict(&findings);
+            FileChange::Refused { why: text(&why.to_string()), findings, verdict }
         }
+    }
+}
+
+/// The worst that the inspection said; nothing where something else refused the file.
+fn verdict(findings: &[String]) -> Option<InspectVerdict> {
+    let of = |word: &String| FindingId::ALL.iter().find(|id| id.word() == word).map(|id| id.verdict());
+    match findings.iter().filter_map(of).max()? {
+        ::inspect::Verdict::Refuse => Some(InspectVerdict::Refuse),
+        ::inspect::Verdict::Disarm => Some(InspectVerdict::Disarm),
+        ::inspect::Verdict::Allow => None,
     }
 }
 

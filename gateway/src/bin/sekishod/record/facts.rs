@@ -6,47 +6,61 @@ use std::path::{Path, PathBuf};
 use events::audit::{Entry, Writer};
 use events::{Deed, Event};
 use jiff::Timestamp;
-use policy::guideline::observation::{Deed as DeedKind, LastDone};
+use policy::guideline::observation::{Deed as DeedKind, LastDone, Maintenance};
 use record::verify::{Report, Watchdog};
 use record::{VerifierKey, View};
 
+use super::sessions::Sessions;
+
 /// Entries read at once.
 const CHUNK_BYTES: usize = 1 << 20;
-/// Entries of deeds hold this; the others need not be taken apart.
-const DEED_MARK: &[u8] = br#""kind":"done""#;
+/// Entries of deeds and of sessions hold one of these; the others need not be taken apart.
+const MARKS: [&[u8]; 2] = [br#""kind":"done""#, br#""kind":"session""#];
 
-/// The deeds found in entries.
+/// The deeds found in entries: what people do from time to time, and what came of maintenance sessions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Deeds(BTreeMap<DeedKind, LastDone>);
+pub(super) struct Deeds {
+    last: BTreeMap<DeedKind, LastDone>,
+    sessions: Sessions,
+}
 
 impl Deeds {
     /// Takes an entry up, if it is of a deed.
     pub(super) fn take(&mut self, entry: &Entry) {
+        if let Event::Session { session, change } = &entry.event {
+            return self.sessions.take(session, change, entry.at);
+        }
         let Event::Done { deed, .. } = &entry.event else { return };
         let Some((kind, policy, person)) = kind_of(deed) else { return };
         let by = person.unwrap_or_else(|| writer_word(entry.writer));
-        let held = self.0.get(&kind).and_then(|done| done.done_at);
+        let held = self.last.get(&kind).and_then(|done| done.done_at);
         // By the entry's time: entries of one moment may come in any order.
         if held.is_none_or(|held| held <= entry.at) {
-            self.0.insert(kind, LastDone { deed: kind, done_at: Some(entry.at), by: Some(by), policy });
+            self.last.insert(kind, LastDone { deed: kind, done_at: Some(entry.at), by: Some(by), policy });
         }
     }
 
     /// Takes over what another found.
     pub(super) fn merge(&mut self, other: Deeds) {
-        for (kind, done) in other.0 {
-            let is_later = self.0.get(&kind).is_none_or(|held| held.done_at < done.done_at);
+        self.sessions.merge(other.sessions);
+        for (kind, done) in other.last {
+            let is_later = self.last.get(&kind).is_none_or(|held| held.done_at < done.done_at);
             if is_later {
-                self.0.insert(kind, done);
+                self.last.insert(kind, done);
             }
         }
+    }
+
+    /// What came of maintenance sessions.
+    pub(super) fn maintenance(&self, now: Timestamp) -> Maintenance {
+        self.sessions.fact(now)
     }
 
     /// Every kind of deed, those never done included.
     pub(super) fn all(&self) -> impl Iterator<Item = LastDone> + '_ {
         DeedKind::ALL.into_iter().map(|deed| {
             let never = LastDone { deed, done_at: None, by: None, policy: None };
-            self.0.get(&deed).cloned().unwrap_or(never)
+            self.last.get(&deed).cloned().unwrap_or(never)
         })
     }
 }
@@ -119,7 +133,7 @@ impl Inspector {
         let mut next = 0;
         while let Some(rows) = self.chunk(next).filter(|rows| !rows.is_empty()) {
             for (index, bytes) in &rows {
-                let is_deed = memmem(bytes, DEED_MARK);
+                let is_deed = MARKS.iter().any(|mark| memmem(bytes, mark));
                 if *index > 0 && !is_deed {
                     continue;
                 }
@@ -176,6 +190,10 @@ mod tests {
     #[test]
     fn an_entry_of_a_deed_holds_the_mark() {
         let bytes = entry("2026-11-02T00:00:00Z", Deed::LogExport { entries: 1 }).encode().unwrap();
-        assert!(memmem(&bytes, DEED_MARK), "{}", String::from_utf8_lossy(&bytes));
+        assert!(memmem(&bytes, MARKS[0]), "{}", String::from_utf8_lossy(&bytes));
+        let change = events::SessionChange::ConnectionOpened { connection: 1 };
+        let event = Event::Session { session: "s-a".to_owned(), change };
+        let bytes = Entry::new(Timestamp::UNIX_EPOCH, Writer::Admin(0), event).encode().unwrap();
+        assert!(memmem(&bytes, MARKS[1]), "{}", String::from_utf8_lossy(&bytes));
     }
 }

@@ -26,7 +26,10 @@ pub(super) fn measured(known: &Known, status: &Status, directory: &Path, refused
     samples.push(gauge(Family::LogRefused, number(status.refused + denied)));
     let mut facts = Vec::new();
     if let Some(history) = &known.history {
-        let done: Vec<LastDone> = super::lock(&known.deeds).all().collect();
+        let deeds = super::lock(&known.deeds);
+        let (done, maintenance) = (deeds.all().collect::<Vec<LastDone>>(), deeds.maintenance(now));
+        drop(deeds);
+        facts.push(maintenance.into());
         let sample = |done: &LastDone| Some((label(done.deed), seconds(done.done_at?)));
         let sampled = done.iter().filter_map(sample);
         samples.extend(sampled.map(|(deed, at)| Sample::new(Family::Deed, &[deed], at)));

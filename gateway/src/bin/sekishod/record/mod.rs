@@ -5,6 +5,7 @@ mod answers;
 mod facts;
 mod gate;
 mod measure;
+mod sessions;
 
 use std::path::Path;
 use std::sync::atomic::AtomicU64;
