@@ -41,7 +41,7 @@ help: ## this list
 setup: ## install the Debian packages that are missing
 	@scripts/setup
 
-demo: setup ## the clinic in namespaces, measured (KEEP=1 leaves it running; SABOTAGE=flow|gate|readback|ledger|audit|inspect|grant|tunnel; ARGS=..)
+demo: setup ## the clinic in namespaces, measured (KEEP=1 leaves it running; SABOTAGE=flow|gate|readback|ledger|audit|inspect|recorder|grant|tunnel; ARGS=..)
 	cargo build --release --locked -p gateway -p tests --bins
 	$(ask_for_root)
 	$(AS_ROOT) cargo run --release --locked --quiet -p tests --bin demo -- $(if $(filter 1,$(KEEP)),--keep) $(ARGS)

@@ -26,7 +26,7 @@ fn every_expectation_holds() {
     let text = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
     let held = text.lines().filter(|line| line.starts_with(" ✔ ")).count();
-    assert!(held >= 69 && text.contains(&format!("all {held} expectations held")), "{held}\n{text}");
+    assert!(held >= 74 && text.contains(&format!("all {held} expectations held")), "{held}\n{text}");
 }
 
 #[test]
@@ -62,6 +62,11 @@ fn an_inspection_that_finds_nothing_is_found_by_the_macro_that_arrives() {
 #[test]
 fn a_grant_that_outlives_its_session_is_found_on_the_clinics_leg() {
     assert_ends_at("grant", "12.12");
+}
+
+#[test]
+fn a_session_that_nobody_records_is_found_to_go_on() {
+    assert_ends_at("recorder", "12.15");
 }
 
 #[test]

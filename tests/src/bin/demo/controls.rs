@@ -22,13 +22,13 @@ const RESTING: &str = "access-log";
 const MEASURED: [&str; 5] = ["failed", "unknown", "warning", "ok", "not-applicable"];
 /// The control that remembers section 7, and who looked into it, as the example policy has them.
 const TAMPERED: &str = "net-separation";
-const PERSON: &str = "佐倉 花子";
+pub(crate) const PERSON: &str = "佐倉 花子";
 /// Lines of the table that are shown.
 const ROWS: usize = 14;
 const FEW_ROWS: usize = 4;
 
 /// Every control, as the console judged it last.
-struct Board {
+pub(crate) struct Board {
     rows: Vec<Value>,
     said: Said,
 }
@@ -103,7 +103,7 @@ fn break_one(screen: &mut Screen, site: &mut Site) -> Result<Option<u64>> {
 }
 
 /// Waits until controls stand so, and the log has an entry of it: that comes a moment later.
-fn turned(site: &Site, wanted: &[(&str, &str)]) -> Result<Option<(Board, Duration)>> {
+pub(crate) fn turned(site: &Site, wanted: &[(&str, &str)]) -> Result<Option<(Board, Duration)>> {
     let stands = |board: &Board| {
         wanted
             .iter()
@@ -156,7 +156,7 @@ impl Board {
     }
 
     /// One control as the command line shows it: symbol, word, name, since when, by which entry, why.
-    fn line(&self, control: &str) -> String {
+    pub(crate) fn line(&self, control: &str) -> String {
         let titles = self.row(control).and_then(|row| row.get("title")).and_then(Value::as_object);
         let titles: Vec<_> = titles.into_iter().flat_map(|titles| titles.values()).collect();
         let names =

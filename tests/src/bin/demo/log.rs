@@ -117,19 +117,34 @@ fn proof(screen: &mut Screen, site: &Site) -> Result<()> {
     let applied = entries(site, Some("applied"))?;
     let entry = applied.iter().find(|entry| entry.policy().starts_with(&id));
     let index = entry.with_context(|| format!("no entry of the apply of {id}"))?.index.to_string();
-    let said = site.run(screen, &["audit", "prove", &index, "-o", PROOF])?;
-    ensure!(said.ended(0), "entry {index} cannot be proved: {}", said.text());
-    let (file, shown) = (format!("{PROOF}/entry-{index}.json"), format!("{PROOF}/entry-{index}.tlog-proof"));
-    let text = site.read(&file)?;
-    screen.quote(&text);
-    let said = check(screen, site, &shown, &file)?;
-    screen.expect(said.ended(0) && text.contains(&id), &words.log_proved(&index, &id))?;
+    let Shown { proof: shown, text, holds } = show(screen, site, &index, PROOF)?;
+    screen.expect(holds && text.contains(&id), &words.log_proved(&index, &id))?;
     // The same of another policy.
     let forged = format!("{PROOF}/forged.json");
     let other: String = id.chars().rev().collect();
     site.write(&forged, &text.replacen(&id, &other, 1))?;
     let said = check(screen, site, &shown, &forged)?;
     Ok(screen.expect(other != id && said.ended(DIFFERS), &words.log_forged())?)
+}
+
+/// An entry, shown to somebody who has nothing but it, its proof and the key.
+pub(crate) struct Shown {
+    proof: String,
+    pub(crate) text: String,
+    /// Whether the proof held.
+    pub(crate) holds: bool,
+}
+
+/// Has an entry proved, in a directory that is not there yet.
+pub(crate) fn show(screen: &Screen, site: &Site, index: &str, directory: &str) -> Result<Shown> {
+    let said = site.run(screen, &["audit", "prove", index, "-o", directory])?;
+    ensure!(said.ended(0), "entry {index} cannot be proved: {}", said.text());
+    let (file, proof) =
+        (format!("{directory}/entry-{index}.json"), format!("{directory}/entry-{index}.tlog-proof"));
+    let text = site.read(&file)?;
+    screen.quote(&text);
+    let holds = check(screen, site, &proof, &file)?.ended(0);
+    Ok(Shown { proof, text, holds })
 }
 
 /// Checks a proof on another machine, which has no way to the gateway's roles.

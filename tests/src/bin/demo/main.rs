@@ -4,6 +4,7 @@
 //! Exit status: 0 when every expectation held, 1 when one did not, 2 when the demo could not run.
 mod applications;
 mod controls;
+mod doors;
 mod factor;
 mod inspections;
 mod keep;
@@ -122,6 +123,7 @@ fn measure(screen: &mut Screen, site: &mut Site, sabotage: Option<Sabotage>) -> 
     log::log(screen, site, sabotage)?;
     maintenance::maintenance(screen, site, sabotage)?;
     vpn::vpn(screen, site, sabotage)?;
+    doors::doors(screen, site)?;
     timer::timer(screen, site)
 }
 

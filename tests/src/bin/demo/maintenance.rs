@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use crate::{
-    Sabotage,
+    Sabotage, controls,
     factor::Factor,
     log,
     patience::until,
@@ -33,13 +33,25 @@ const TARGET: &str = "device:ehr-server:ssh";
 const NOT_PERMITTED: i32 = 5;
 /// `sekisho-vendor`: the session is over.
 const OVER: i32 = 6;
+/// How long a session may live without a record: its silence is noticed after three seconds.
+const CUT_LIMIT: Duration = Duration::from_secs(15);
+/// Controls that tell of sessions.
+const ACCESS_LOG: &str = "rm-access-log";
+const REVIEW: &str = "rm-review";
 /// What the engineer does over and over until the session is killed.
 const WORK: &str = "while :; do echo working; sleep 0.1; done";
 /// How long an ended session is listened to.
 const LISTEN: Duration = Duration::from_millis(1500);
 
 /// Everything from the first person's factor to the session's end in the log.
-pub(crate) fn maintenance(screen: &mut Screen, site: &Site, sabotage: Option<Sabotage>) -> Result<()> {
+pub(crate) fn maintenance(screen: &mut Screen, site: &mut Site, sabotage: Option<Sabotage>) -> Result<()> {
+    while_recorded(screen, site, sabotage)?;
+    site.revive("record")?;
+    looked_at(screen, site)
+}
+
+/// Up to the death of the record role.
+fn while_recorded(screen: &mut Screen, site: &Site, sabotage: Option<Sabotage>) -> Result<()> {
     let words = screen.words;
     screen.section(&words.maintenance());
     open_the_window(screen, site)?;
@@ -52,7 +64,9 @@ pub(crate) fn maintenance(screen: &mut Screen, site: &Site, sabotage: Option<Sab
     worked(screen, site, &vendor)?;
     sending::sending(screen, site, &vendor, &session, sabotage)?;
     killed(screen, site, &vendor, &session, forwarding, sabotage)?;
-    told(screen, site, &session)
+    told(screen, site, &session)?;
+    proved(screen, site, &session)?;
+    unrecorded(screen, site, &vendor, &factor, sabotage)
 }
 
 fn open_the_window(screen: &mut Screen, site: &Site) -> Result<()> {
@@ -196,6 +210,68 @@ fn told(screen: &mut Screen, site: &Site, session: &str) -> Result<()> {
     Ok(screen.expect(holds, &screen.words.session_told())?)
 }
 
+/// The entry without which the way would not have opened, shown to somebody who knows nothing else.
+fn proved(screen: &mut Screen, site: &Site, session: &str) -> Result<()> {
+    let all = log::entries(site, Some("session"))?;
+    let opening = |entry: &&log::Entry| {
+        let is = |place: &str, word: &str| entry.event.pointer(place).and_then(Value::as_str) == Some(word);
+        is("/session", session) && is("/change/what", "opening")
+    };
+    let index =
+        all.iter().find(opening).context("the session's opening is not in the log")?.index.to_string();
+    let shown = log::show(screen, site, &index, "session-proof")?;
+    let holds = shown.holds && shown.text.contains(session) && shown.text.contains("approved_by");
+    Ok(screen.expect(holds, &screen.words.session_proved(session, index))?)
+}
+
+/// A second session, which loses its record: it ends with that, whatever the engineer is doing.
+fn unrecorded(
+    screen: &mut Screen,
+    site: &Site,
+    vendor: &Vendor<'_>,
+    factor: &Factor,
+    sabotage: Option<Sabotage>,
+) -> Result<()> {
+    let words = screen.words;
+    screen.say(&words.session_unrecorded());
+    let said = vendor.run(screen, &["request", TARGET, "--purpose", "記録の試験", "--for", "30m"])?;
+    let session = said.out.split([':', ' ']).next().unwrap_or_default().to_owned();
+    let mut forwarding = vendor.connect(screen, &session)?;
+    // A step ahead: the code of an earlier one may have been used.
+    let said =
+        site.run_with(screen, &["session", "approve", &session, "--person", PERSON], &factor.code(1)?)?;
+    ensure!(said.ended(0) && forwarding.wait(&["open until", "接続可能"])?, "not open: {}", said.text());
+    let mut login = Login::start(vendor, screen)?;
+    if sabotage == Some(Sabotage::Recorder) {
+        site.freeze()?;
+    }
+    let begun = Instant::now();
+    site.strike(screen, "record")?;
+    let ended = login.ended_within(CUT_LIMIT)?;
+    let is_over = ended.is_some() && forwarding.ended()?.is_some_and(|(code, _)| code == Some(OVER));
+    screen.quote(&forwarding.said()?);
+    site.thaw()?;
+    let told = ["recorder-failed", "記録"]
+        .iter()
+        .any(|word| forwarding.said().is_ok_and(|said| said.contains(word)));
+    let milliseconds = ended.map_or(0, |at| at.saturating_duration_since(begun).as_millis());
+    Ok(screen.expect(is_over && told, &words.session_cut(milliseconds))?)
+}
+
+/// What could not be recorded has to be looked into by a person.
+fn looked_at(screen: &mut Screen, site: &Site) -> Result<()> {
+    screen.command("sekisho controls");
+    let red = controls::turned(site, &[(ACCESS_LOG, "failed")])?.map(|(board, _)| board);
+    screen.quote(&red.as_ref().map(|board| board.line(ACCESS_LOG)).unwrap_or_default());
+    let note = screen.words.controls_note();
+    let said = site.run(screen, &["audit", "review", "--person", controls::PERSON, "--note", &note])?;
+    ensure!(said.ended(0), "the review cannot be recorded: {}", said.text());
+    let green = controls::turned(site, &[(ACCESS_LOG, "ok"), (REVIEW, "ok")])?.map(|(board, _)| board);
+    screen.quote(&green.as_ref().map(|board| board.line(ACCESS_LOG)).unwrap_or_default());
+    let holds = red.is_some() && green.is_some();
+    Ok(screen.expect(holds, &screen.words.session_looked_at(ACCESS_LOG))?)
+}
+
 /// A login that is at work.
 struct Login {
     child: Child,
@@ -218,6 +294,18 @@ impl Login {
     fn ended(&mut self) -> Result<Option<Instant>> {
         let found = until(|| Ok(self.child.try_wait()?))?;
         Ok(found.map(|_| Instant::now()))
+    }
+
+    /// The same, for so long at the most.
+    fn ended_within(&mut self, limit: Duration) -> Result<Option<Instant>> {
+        let begun = Instant::now();
+        while begun.elapsed() < limit {
+            if self.child.try_wait()?.is_some() {
+                return Ok(Some(Instant::now()));
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        Ok(None)
     }
 }
 

@@ -27,6 +27,8 @@ pub(crate) enum Sabotage {
     Audit,
     /// Files are inspected by a program that finds nothing.
     Inspect,
+    /// Nobody notices that the record role is dead, and a session goes on without it.
+    Recorder,
     /// The way of a maintenance session stays open after its end.
     Grant,
     /// The VPN's way to one port leads to another, too.

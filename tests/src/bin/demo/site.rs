@@ -158,6 +158,21 @@ impl Site {
         kill(self.roles.remove(place.with_context(|| format!("{name} does not run"))?).1)
     }
 
+    /// Prints and sends SIGKILL to one role, which is not started again before [`Site::revive`].
+    pub(crate) fn strike(&self, screen: &Screen, name: &str) -> Result<()> {
+        let role = self.role(name)?;
+        screen.command(&format!("[gw] kill -KILL {} # sekishod {name}", role.pid()));
+        Ok(role.signal(Signal::KILL)?)
+    }
+
+    /// Starts a role again that was struck.
+    pub(crate) fn revive(&mut self, name: &str) -> Result<()> {
+        let place = self.roles.iter().position(|(known, _)| *known == name);
+        let (_, mut role) = self.roles.remove(place.with_context(|| format!("{name} does not run"))?);
+        role.wait_ended(READY_LIMIT)?;
+        self.start_roles()
+    }
+
     /// Stops core's process in its tracks, so that it cannot repair what is done behind its back.
     pub(crate) fn freeze(&self) -> Result<()> {
         Ok(self.role("core")?.signal(Signal::STOP)?)

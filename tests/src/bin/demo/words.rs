@@ -236,6 +236,21 @@ sentences! {
     vpn_ledger(flow): "台帳はこの通信を通信許可 {flow} の名前で示します", "the ledger has the connection, by the flow {flow}";
     vpn_revoked(arrived): "取り消したあとに届いたパケットは {arrived}個", "after it was revoked, {arrived} packets arrive";
 
+    session_proved(session, index): "{session} が承認の上で開いたことを、第{index}番の記録として、公開鍵と証明だけで確認",
+        "that {session} was opened, and by whose word, is entry {index}: shown by proof and public key alone";
+    session_unrecorded(): "もう一度つなぎ、作業中に記録の役割を止めます。記録できない作業は続けられません:",
+        "Once more, and while the engineer is at work the record role dies. What cannot be recorded does not go on:";
+    session_cut(ms): "記録が止まると、作業中の SSH は {ms} ミリ秒で切れ、その理由が示されました",
+        "without a record the SSH at work ends after {ms} ms, and the reason is told";
+    session_looked_at(control): "管理策 {control} は「要対応」になり、院内の人が確認して「正常」に戻りました",
+        "{control} has failed for it, until a person of the clinic has looked into the log";
+
+    doors(): "入口を測る", "The doors, measured";
+    doors_in_order(): "関所は試験用のマクロ入りファイルを自分で検査に出し、止まることを確かめています。承認のない保守もありません",
+        "the gateway has a macro of its own inspected, and it is stopped; no session was opened without an approval";
+    doors_counted(count): "保守・ファイル・VPN の {count}系列を Prometheus が答え、実際に行ったことと一致",
+        "Prometheus has {count} series of sessions, files and VPN, and they are what was done";
+
     timer(): "すべてのプロセスが止まっても期限は守られます", "An end comes with every process dead";
     timer_until(end): "期限 {end} の通信許可を加えます:", "A flow until {end} is added:";
     timer_applied(): "適用しました", "applied";
