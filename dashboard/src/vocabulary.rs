@@ -147,7 +147,7 @@ pub(crate) const CAUSES: [Word; 5] = [
     ("forged", said("偽の握手・改ざん", "forged")),
     ("spoofed", said("送信元の偽り", "spoofed source")),
     ("expired", said("期限の切れた相手", "expired peers")),
-    ("other", said("その他", "other")),
+    ("unsent", said("送れなかった", "could not be sent")),
 ];
 
 /// Steps of a maintenance session.

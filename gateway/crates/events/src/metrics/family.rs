@@ -236,7 +236,7 @@ families! {
         "Bytes that the VPN carried, by way: received from peers, sent to peers."
         "VPNが運んだバイト数 (received=受信, sent=送信)";
     VpnDrops = Counter "vpn_dropped_total" ["cause"]
-        "What the VPN dropped, by cause: stranger (no peer), forged (not authentic), spoofed (a source that is not the peer's), expired, other."
+        "What the VPN dropped, by cause: stranger (no peer), forged (not authentic), spoofed (a source that is not the peer's), expired, unsent (no way to send it)."
         "VPNが捨てたパケット数 (原因別)";
     SessionStates = Gauge "sessions" ["state"]
         "Maintenance sessions that are not over, by state: waiting (for somebody's approval), approved, open."

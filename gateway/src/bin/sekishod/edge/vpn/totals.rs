@@ -13,7 +13,7 @@ use tunnel::{DropReason, Stats};
 /// REKEY_AFTER_TIME and REJECT_AFTER_TIME).
 const CONNECTED_FOR: Duration = Duration::from_secs(180);
 /// Words of the label `cause`.
-const CAUSES: [&str; 5] = ["stranger", "forged", "spoofed", "expired", "other"];
+const CAUSES: [&str; 5] = ["stranger", "forged", "spoofed", "expired", "unsent"];
 
 /// What one counter of the tunnel is about.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -101,7 +101,7 @@ const fn cause(reason: DropReason) -> &'static str {
         | DropReason::NoEndpoint
         | DropReason::QueueFull
         | DropReason::NotSent
-        | DropReason::Device => "other",
+        | DropReason::Device => "unsent",
     }
 }
 
