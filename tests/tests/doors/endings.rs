@@ -106,6 +106,14 @@ fn a_full_log_opens_nothing_and_ends_what_is_open_by_a_word_of_its_own() {
     let closed = edge.wait(&open, SessionState::Closed, Duration::from_secs(30));
     assert_eq!(closed.why.as_deref(), Some("disk-full"), "no connection goes unrecorded");
     drop((again, work, visit));
+    // The reserve takes the ends, and the list begins with them, however long the entries before are.
+    let last = ["--json", "audit", "list", "--kind", "session", "--limit", "6"];
+    let told = || ready.site.run(&last).succeeded().out.matches("\"disk-full\"").count();
+    let begun = Instant::now();
+    while told() < 2 {
+        assert!(begun.elapsed() < SEEN_LIMIT, "the ends are not in the log");
+        thread::sleep(Duration::from_millis(200));
+    }
 }
 
 fn fill_log(ready: &Ready) {

@@ -30,8 +30,13 @@ impl Desk {
         self.answer(|view| {
             let size = view.checkpoint().size;
             let end = before.unwrap_or(size).min(size);
-            let start = end.saturating_sub(limit.min(ENTRIES_MAX).into());
-            let found = view.entries(start..end, ENTRIES_BYTES_MAX)?;
+            let mut count = u64::from(limit.min(ENTRIES_MAX));
+            let mut found = view.entries(end.saturating_sub(count)..end, ENTRIES_BYTES_MAX)?;
+            // Bytes run out at the end of a range, and the last entries are wanted: fewer, then.
+            while count > 1 && found.last().is_some_and(|(index, _)| index.saturating_add(1) < end) {
+                count /= 2;
+                found = view.entries(end.saturating_sub(count)..end, ENTRIES_BYTES_MAX)?;
+            }
             let row = |(index, bytes): (u64, Vec<u8>)| EntryRow { index, text: text(bytes) };
             Ok(RecordAnswer::Entries(EntriesPage { rows: found.into_iter().map(row).collect(), size }))
         })
