@@ -246,6 +246,10 @@ fn on_the_line(lab: &Lab) -> usize {
     senders.extend(claimed(&["::1", "::", "fe80::1", "ff02::1", "2001:4860::8888", OWN[1]]));
     let directions = Directions { senders, targets: targets(lab) };
     let (mut random, mut pace) = (Random::new("packets on the line"), Pace::default());
+    for packet in directions.plain() {
+        injector.send(&framed(near.mac(), to, &packet)).unwrap();
+        pace.count();
+    }
     while pace.0 < OF_THE_LINE {
         for packet in directions.packet(&mut random) {
             injector.send(&framed(near.mac(), to, &packet)).unwrap();
@@ -280,6 +284,11 @@ fn in_the_tunnel(ready: &Ready, peer: &Peer) -> usize {
     senders.extend(addresses(lab, &["doctor", "ehr-server", "admin"]));
     let directions = Directions { senders, targets: targets(lab) };
     let (mut random, mut pace, mut tried) = (Random::new("packets in the tunnel"), Pace::default(), 0);
+    for packet in directions.plain() {
+        if peer.send(&packet) {
+            pace.count();
+        }
+    }
     while pace.0 < OF_THE_TUNNEL {
         for packet in directions.packet(&mut random) {
             tried += 1;

@@ -26,6 +26,18 @@ pub(crate) struct Directions {
 }
 
 impl Directions {
+    /// What an honest client would send first: from everybody to everybody, a connection attempt and a datagram for each of
+    /// the ports that somebody serves.
+    pub(crate) fn plain(&self) -> impl Iterator<Item = Vec<u8>> {
+        let pairs = self.senders.iter().flat_map(|from| self.targets.iter().map(|to| (*from, *to)));
+        let pairs = pairs.filter(|(from, to)| from.is_ipv4() == to.is_ipv4());
+        pairs.flat_map(|(from, to)| {
+            let both =
+                move |port| [syn((from, 40_001), (to, port)), datagram((from, 40_001), (to, port), b"probe")];
+            PORTS.into_iter().flat_map(both)
+        })
+    }
+
     /// A packet, or the pieces of one.
     pub(crate) fn packet(&self, random: &mut Random) -> Vec<Vec<u8>> {
         let to = self.targets[random.below(self.targets.len())];
