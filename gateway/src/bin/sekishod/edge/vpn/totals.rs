@@ -20,7 +20,8 @@ const CAUSES: [&str; 5] = ["stranger", "forged", "spoofed", "expired", "unsent"]
 enum Source {
     Received(String),
     Sent(String),
-    Dropped(DropReason),
+    /// Of a peer; what belongs to none has no name.
+    Dropped(String, DropReason),
 }
 
 /// The totals since the role started.
@@ -43,8 +44,11 @@ impl Totals {
             said.insert(Source::Received(peer.clone()), stats.received_bytes);
             said.insert(Source::Sent(peer.clone()), stats.sent_bytes);
         }
-        for reason in DropReason::ALL {
-            said.insert(Source::Dropped(reason), stats.dropped(reason));
+        let of_peers = stats.peers.iter().map(|(peer, stats)| (peer.as_str(), &stats.drops));
+        for (peer, drops) in of_peers.chain([("", &stats.drops)]) {
+            said.extend(
+                drops.iter().map(|(reason, count)| (Source::Dropped(peer.to_owned(), *reason), *count)),
+            );
         }
         for (source, value) in &said {
             let step = match self.last.get(source) {
@@ -55,7 +59,7 @@ impl Totals {
             let total = match source {
                 Source::Received(_) => &mut self.received,
                 Source::Sent(_) => &mut self.sent,
-                Source::Dropped(reason) => self.dropped.entry(cause(*reason)).or_default(),
+                Source::Dropped(_, reason) => self.dropped.entry(cause(*reason)).or_default(),
             };
             *total = total.saturating_add(step);
         }
