@@ -46,6 +46,32 @@ fn debians_own_kernel_conforms() {
     println!("{}", report.result("vlan").unwrap().output);
 }
 
+/// The kernel's own WireGuard, which few machines that run these tests have: the same tests as for our own data path.
+#[test]
+fn the_kernels_wireguard_does_what_our_own_does() {
+    if std::env::var_os("SEKISHO_SKIP_QEMU").is_some_and(|value| value == "1") {
+        eprintln!("SKIPPED: SEKISHO_SKIP_QEMU=1 is set, so the kernel's WireGuard was not tried");
+        return;
+    }
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let executables = test_executables(workspace, "tunnel").unwrap_or_else(|error| panic!("{error}"));
+    let (_, backends) = executables.iter().find(|(name, _)| name == "backends").unwrap();
+    let kernel = Kernel::fetched(workspace).unwrap_or_else(|error| panic!("{error}"));
+    let argv = ["/vm/backends", "--nocapture", "--test-threads=2"];
+    let vm = Vm::new(kernel).file(backends, argv[0]).program_within(PROGRAM_LIMIT, "backends", &argv);
+    let report = vm.run(GUEST_LIMIT).unwrap_or_else(|error| panic!("{error}"));
+    let verdicts = [
+        expect(&report, "backends", 0, "test result: ok."),
+        expect(&report, "backends", 0, "the kernel's WireGuard does the same"),
+        ran_something(&report, "backends"),
+    ];
+    let failures: Vec<String> = verdicts.into_iter().filter_map(Result::err).collect();
+    assert!(failures.is_empty(), "{}\nconsole:\n{}", failures.join("\n\n"), report.console);
+    let output = &report.result("backends").unwrap().output;
+    assert!(!output.contains("SKIPPED"), "a test did not try the kernel's:\n{output}");
+    println!("{output}");
+}
+
 fn guest(kernel: Kernel, executables: &[(String, PathBuf)], conformance: &Path) -> Vm {
     let mut vm = Vm::new(kernel)
         .tool("unshare", "util-linux")

@@ -153,35 +153,45 @@ pub(crate) struct PeerCounters {
 /// What has happened with one peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerStats {
-    /// Packets that came out of the tunnel.
-    pub received_packets: u64,
-    /// Their bytes, inside.
+    /// Bytes that came: of the packets inside, or, by the kernel's count, of its messages outside.
     pub received_bytes: u64,
-    /// Packets that went into the tunnel.
-    pub sent_packets: u64,
-    /// Their bytes, inside.
+    /// Bytes that went, likewise.
     pub sent_bytes: u64,
-    /// Handshakes that were accepted.
-    pub handshakes: u64,
     /// When the session that is in use began; none is in use when the peer's time is over.
     pub last_handshake: Option<SystemTime>,
     /// Where the peer was last heard.
     pub endpoint: Option<SocketAddr>,
+    /// What only the data path of this crate counts.
+    pub counted: Option<PeerCounts>,
+}
+
+/// What has happened with one peer, packet by packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerCounts {
+    /// Packets that came out of the tunnel.
+    pub received_packets: u64,
+    /// Packets that went into the tunnel.
+    pub sent_packets: u64,
+    /// Handshakes that were accepted.
+    pub handshakes: u64,
     /// What was dropped of it, by reason.
     pub drops: BTreeMap<DropReason, u64>,
 }
 
 impl PeerCounters {
     pub(crate) fn read(&self, last_handshake: Option<SystemTime>, endpoint: Option<SocketAddr>) -> PeerStats {
-        PeerStats {
+        let counted = PeerCounts {
             received_packets: self.received_packets.load(Relaxed),
-            received_bytes: self.received_bytes.load(Relaxed),
             sent_packets: self.sent_packets.load(Relaxed),
-            sent_bytes: self.sent_bytes.load(Relaxed),
             handshakes: self.handshakes.load(Relaxed),
+            drops: self.drops.read(),
+        };
+        PeerStats {
+            received_bytes: self.received_bytes.load(Relaxed),
+            sent_bytes: self.sent_bytes.load(Relaxed),
             last_handshake,
             endpoint,
-            drops: self.drops.read(),
+            counted: Some(counted),
         }
     }
 }
@@ -203,7 +213,8 @@ impl Stats {
     /// Adds up what was dropped for a reason, of peers and of nobody.
     #[must_use]
     pub fn dropped(&self, reason: DropReason) -> u64 {
-        let of_peers = self.peers.values().map(|peer| &peer.drops);
+        let counted = self.peers.values().filter_map(|peer| peer.counted.as_ref());
+        let of_peers = counted.map(|counted| &counted.drops);
         of_peers.chain([&self.drops]).filter_map(|drops| drops.get(&reason)).sum()
     }
 }

@@ -17,6 +17,7 @@ mod engine;
 mod error;
 #[cfg(feature = "hand")]
 pub mod hand;
+mod kernel;
 mod key;
 mod link;
 mod peers;
@@ -24,10 +25,11 @@ mod runs;
 mod socket;
 
 pub use config::{Config, MAX_PEERS, PeerConfig};
-pub use counters::{DropReason, PeerStats, Stats};
+pub use counters::{DropReason, PeerCounts, PeerStats, Stats};
 pub use datagram::{Message, classify};
 pub use engine::UserSpace;
 pub use error::TunnelError;
+pub use kernel::Kernel;
 pub use key::{PresharedKey, PrivateKey, PublicKey};
 pub use runs::{Packer, Run};
 

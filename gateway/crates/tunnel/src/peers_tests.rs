@@ -50,7 +50,7 @@ fn sessions_survive_unless_keys_or_time_say_otherwise() {
         change(&mut one);
         let table = Table::new(&config(&[one]), Some(table), now).unwrap();
         let stats = table.stats(now);
-        let counted = stats["a"].drops[&crate::DropReason::Replay];
+        let counted = stats["a"].counted.as_ref().unwrap().drops[&crate::DropReason::Replay];
         assert_eq!(counted, 1, "counters go on");
         table.peers[0].index == index
     };

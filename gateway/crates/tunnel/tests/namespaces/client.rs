@@ -11,7 +11,7 @@ use tunnel::{PrivateKey, PublicKey};
 use crate::place::{GATEWAY, PATIENCE, Place, address};
 
 pub(crate) struct Client {
-    tunn: Tunn,
+    pub(crate) tunn: Tunn,
     pub(crate) socket: UdpSocket,
     pub(crate) gateway: SocketAddr,
 }

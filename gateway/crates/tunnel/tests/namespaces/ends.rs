@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::process::{Child, Stdio};
 
 use tunnel::{
-    Config, DropReason, PeerConfig, PeerStats, PresharedKey, PrivateKey, PublicKey, Stats, Tunnel as _,
-    UserSpace, device,
+    Config, DropReason, PeerConfig, PeerCounts, PeerStats, PresharedKey, PrivateKey, PublicKey, Stats,
+    Tunnel as _, UserSpace, device,
 };
 
 use crate::place::{Place, Side, eventually};
@@ -62,6 +62,10 @@ impl Ours {
 
     pub(crate) fn doctor(&self) -> PeerStats {
         self.stats().peers.remove("doctor").unwrap()
+    }
+
+    pub(crate) fn counts(&self) -> PeerCounts {
+        self.doctor().counted.unwrap()
     }
 
     pub(crate) fn dropped(&self, reason: DropReason) -> u64 {

@@ -40,7 +40,7 @@ fn is_alive(place: &Place, ours: &Ours, client: &mut Client) {
         let mut buffer = [0; 16];
         server.recv(&mut buffer).is_ok_and(|length| &buffer[..length] == b"honest")
     });
-    assert!(ours.doctor().received_packets > 0);
+    assert!(ours.counts().received_packets > 0);
 }
 
 #[test]
@@ -68,7 +68,7 @@ fn of_ten_thousand_spoofed_packets_none_comes_out() {
     let own = 10_000 - spoofed;
     assert!(spoofed > 9_900 && own > 0);
     eventually("all of them counted", || {
-        ours.dropped(DropReason::InnerSource) == spoofed && ours.doctor().received_packets == own
+        ours.dropped(DropReason::InnerSource) == spoofed && ours.counts().received_packets == own
     });
     let out = place.gateway.received_packets(&ours.interface) - before;
     assert!(out <= own, "{out} packets came out of the tunnel, {own} were the peer's own");
@@ -85,7 +85,7 @@ fn a_network_nested_in_anothers_belongs_to_whom_it_names() {
     client.shake_hands();
     client.send_inside(&udp(ip("10.9.0.2"), ip(INSIDE[0]), b"another's"));
     client.send_inside(&udp(ip("10.9.0.3"), ip(INSIDE[0]), b"its own"));
-    eventually("one of two", || ours.doctor().received_packets == 1);
+    eventually("one of two", || ours.counts().received_packets == 1);
     assert_eq!(ours.dropped(DropReason::InnerSource), 1);
 }
 
@@ -122,13 +122,13 @@ fn what_was_said_before_is_not_heard_again() {
     let sent = client.shake_hands();
     let data = client.seal(&udp(ip(OWN[0]), ip(INSIDE[0]), b"once"));
     client.send(&data);
-    eventually("the first", || ours.doctor().received_packets == 1);
+    eventually("the first", || ours.counts().received_packets == 1);
     for _ in 0..10 {
         client.send(&data);
         client.send(&sent[0]);
     }
     eventually("20 replays", || ours.dropped(DropReason::Replay) == 20);
-    assert_eq!(ours.doctor().received_packets, 1);
+    assert_eq!(ours.counts().received_packets, 1);
     // A number at the end of its range must not wrap, whoever sends it.
     let mut last = client.seal(b"");
     last[8..16].fill(0xff);
@@ -215,7 +215,7 @@ fn a_peer_that_is_taken_away_is_gone_when_that_returns() {
     let (place, mut ours, mut client) = scene();
     let (gateway, interface) = (place.gateway.clone(), ours.interface.clone());
     while_sending(&mut client, || {
-        eventually("packets", || ours.doctor().received_packets > 100);
+        eventually("packets", || ours.counts().received_packets > 100);
         ours.change(Vec::clear);
         let at_the_end = gateway.received_packets(&interface);
         eventually("later ones", || ours.dropped(DropReason::UnknownSession) > 100);
@@ -239,7 +239,7 @@ fn a_peer_whose_time_is_over_is_gone_with_that_instant() {
     ours.change(|peers| peers[0].until = Some(until));
     let (gateway, interface) = (place.gateway.clone(), ours.interface.clone());
     while_sending(&mut client, || {
-        eventually("packets", || ours.doctor().received_packets > 50);
+        eventually("packets", || ours.counts().received_packets > 50);
         eventually("its end", || ours.dropped(DropReason::Expired) > 0);
         assert!(SystemTime::now() >= until, "not before its time");
         let at_the_end = gateway.received_packets(&interface);
@@ -252,9 +252,9 @@ fn a_peer_whose_time_is_over_is_gone_with_that_instant() {
     eventually("its handshake refused", || ours.dropped(DropReason::Expired) > before);
     assert_eq!(client.receive(), None);
     // Nor does anything go to it.
-    let before = ours.doctor().sent_packets;
+    let before = ours.counts().sent_packets;
     assert!(!place.gateway.pings(OWN[0]));
-    assert_eq!(ours.doctor().sent_packets, before);
+    assert_eq!(ours.counts().sent_packets, before);
 }
 
 #[test]
@@ -267,7 +267,7 @@ fn packets_for_peers_that_are_away_are_dropped_and_not_kept() {
         sender.send_to(b"hello", (OWN[0], 9)).unwrap();
         ours.dropped(DropReason::QueueFull) >= 200
     });
-    assert_eq!(ours.doctor().sent_packets, 32, "no more than these wait for a handshake");
+    assert_eq!(ours.counts().sent_packets, 32, "no more than these wait for a handshake");
     sender.send_to(b"nobody's", ("10.9.0.200", 9)).unwrap();
     eventually("nobody's", || ours.dropped(DropReason::NoPeer) >= 1);
     let start = Instant::now();

@@ -16,11 +16,11 @@ fn another_shared_secret_ends_the_session_when_that_returns() {
     let (place, mut ours, mut client) = scene();
     let (gateway, interface) = (place.gateway.clone(), ours.interface.clone());
     while_sending(&mut client, || {
-        eventually("packets", || ours.doctor().received_packets > 100);
+        eventually("packets", || ours.counts().received_packets > 100);
         // The same configuration again is no change.
         ours.change(|_| {});
-        let before = ours.doctor().received_packets;
-        eventually("more of them", || ours.doctor().received_packets > before + 50);
+        let before = ours.counts().received_packets;
+        eventually("more of them", || ours.counts().received_packets > before + 50);
         assert_eq!(ours.dropped(DropReason::UnknownSession), 0);
         ours.change(|peers| peers[0].preshared_key = Some(PresharedKey::from_bytes([4; 32])));
         let at_the_end = gateway.received_packets(&interface);
@@ -96,7 +96,7 @@ fn past_the_first_keys(place: &Place, ours: &Ours, who: &str) {
             scope.spawn(|| stream.send(&is_over));
             scope.spawn(|| stream.receive(&is_over))
         });
-        while ours.doctor().handshakes < 2 && start.elapsed() < KEY_LIMIT {
+        while ours.counts().handshakes < 2 && start.elapsed() < KEY_LIMIT {
             std::thread::sleep(Duration::from_millis(100));
         }
         let took = start.elapsed();
@@ -109,7 +109,7 @@ fn past_the_first_keys(place: &Place, ours: &Ours, who: &str) {
             println!("{who}: new keys after {:.1} s, {} of {sent} arrived", took.as_secs_f64(), seen.len());
             assert_eq!(stream.lost(seen), [], "{who}: lost");
         }
-        assert!(doctor.handshakes >= 2 && doctor.last_handshake.unwrap() > first, "{who}: {doctor:?}");
+        assert!(ours.counts().handshakes >= 2 && doctor.last_handshake.unwrap() > first, "{who}: {doctor:?}");
         // Not by loss of the first keys, and not before their time; the clock tells whole seconds.
         assert!(took + Duration::from_secs(2) >= KEY_LIFE, "{who}: new keys after {took:?}");
         for reason in [DropReason::NotAuthentic, DropReason::UnknownSession, DropReason::Replay] {

@@ -44,7 +44,8 @@ impl Totals {
             said.insert(Source::Received(peer.clone()), stats.received_bytes);
             said.insert(Source::Sent(peer.clone()), stats.sent_bytes);
         }
-        let of_peers = stats.peers.iter().map(|(peer, stats)| (peer.as_str(), &stats.drops));
+        let counted = stats.peers.iter().filter_map(|(peer, stats)| Some((peer, stats.counted.as_ref()?)));
+        let of_peers = counted.map(|(peer, counted)| (peer.as_str(), &counted.drops));
         for (peer, drops) in of_peers.chain([("", &stats.drops)]) {
             said.extend(
                 drops.iter().map(|(reason, count)| (Source::Dropped(peer.to_owned(), *reason), *count)),
@@ -117,19 +118,18 @@ fn number(count: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tunnel::PeerStats;
+    use tunnel::{PeerCounts, PeerStats};
 
     fn stats(peers: &[(&str, u64, u64)], spoofed: u64, at: SystemTime) -> Stats {
         let peer = |(name, received_bytes, sent_bytes): &(&str, u64, u64)| {
+            let drops = BTreeMap::from([(DropReason::InnerSource, spoofed)]);
+            let counted = PeerCounts { received_packets: 1, sent_packets: 1, handshakes: 1, drops };
             let stats = PeerStats {
-                received_packets: 1,
                 received_bytes: *received_bytes,
-                sent_packets: 1,
                 sent_bytes: *sent_bytes,
-                handshakes: 1,
                 last_handshake: Some(at),
                 endpoint: None,
-                drops: BTreeMap::from([(DropReason::InnerSource, spoofed)]),
+                counted: Some(counted),
             };
             ((*name).to_owned(), stats)
         };
