@@ -19,11 +19,13 @@ const LIVES: Duration = Duration::from_mins(2);
 /// For an answer that must not come.
 const DEAD: Duration = Duration::from_secs(4);
 /// Roles of the example that serve once a policy is in force.
-const SERVING: [&str; 7] = [
+const SERVING: [&str; 9] = [
     "sekisho-core",
     "sekisho-record",
     "sekisho-watch",
     "sekisho-console",
+    "sekisho-edge",
+    "sekisho-files",
     "sekisho-names",
     "sekisho-leases",
     "sekisho-chrony",
