@@ -112,7 +112,10 @@ impl Core {
         match errand {
             Errand::Look if is_in_force => {
                 let mut settings = settings;
-                settings.extend(sysctl::forwarding(true));
+                // While a repair's surroundings are made, forwarding is off by our own hand, and goes on at their end.
+                if !self.is_surrounding() {
+                    settings.extend(sysctl::forwarding(true));
+                }
                 self.settings_found(settings);
                 self.problems_found(problems);
                 stock.into_iter().for_each(|stock| self.take_stock(&plan.policy, stock));
