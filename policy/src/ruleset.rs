@@ -29,6 +29,9 @@ pub const GRANT_BIT: u32 = crate::ledger::FIRST_GRANT_MARK;
 pub const FLOW_COUNTERS: &str = "flow-counters";
 /// The NFLOG group that carries denied packets to the watch role.
 pub const LOG_GROUP: u16 = 77;
+/// The log's word for the first packet of a running connection whose flow has ended. The packet's mark is the flow's.
+/// It says nothing of the packet's fate: another flow may allow it.
+pub const ENDED_LOG_PREFIX: &str = "sekisho:@ended";
 
 /// A connection mark: the kernel's name of a flow. Zero means "no flow".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, serde::Deserialize)]
@@ -394,8 +397,14 @@ pub enum Statement {
     PacketIsGranted,
     /// `ct mark & 0x80000000 != 0`: part of a connection that a grant opened.
     ConnectionIsGranted,
+    /// `ct mark != 0`: part of a connection that a flow allowed before.
+    ConnectionIsMarked,
     /// `ct mark set N`.
     SetMark(Mark),
+    /// `meta mark set ct mark`: what is logged of the packet then holds its connection's mark.
+    PacketMarkFromConnection,
+    /// `meta mark set N`.
+    SetPacketMark(Mark),
     /// `ct mark set meta mark`.
     MarkFromPacket,
     /// `ct mark set FIELDS map @map`.

@@ -6,8 +6,8 @@ use super::layers::Layer;
 use super::{Party, interface};
 use crate::model::{FlowId, Policy};
 use crate::ruleset::{
-    Chain, Data, DataType, Direction, FLOW_COUNTERS, Family, Field, Key, KeyType, LIVE, Mark, Range, Rule,
-    Ruleset, Set, State, Statement, Value, Verdict,
+    Chain, Data, DataType, Direction, ENDED_LOG_PREFIX, FLOW_COUNTERS, Family, Field, Key, KeyType, LIVE,
+    Mark, Range, Rule, Ruleset, Set, State, Statement, Value, Verdict,
 };
 use crate::space::{Cube, Span, Transport, address};
 
@@ -76,6 +76,15 @@ fn head() -> Vec<Rule> {
         rule(
             "an error message about a connection that has ended",
             vec![Statement::State(State::Related), Statement::Verdict(Verdict::Return)],
+        ),
+        rule(
+            "a connection whose flow has ended: who follows connections learns which it was",
+            vec![
+                Statement::ConnectionIsMarked,
+                Statement::PacketMarkFromConnection,
+                Statement::Log { prefix: ENDED_LOG_PREFIX.to_owned() },
+                Statement::SetPacketMark(Mark(0)),
+            ],
         ),
         rule(
             "a new connection, or one whose flow has ended: ask the maps",

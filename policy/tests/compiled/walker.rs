@@ -116,6 +116,9 @@ impl Walk<'_> {
             Statement::CounterFrom { fields, map } => yes(self.look(fields, map).is_some()),
             // This walks packets of flows only: none belongs to a grant.
             Statement::PacketIsGranted | Statement::ConnectionIsGranted | Statement::MarkFromPacket => None,
+            Statement::ConnectionIsMarked => yes(self.mark != Mark(0)),
+            // What is logged does not decide.
+            Statement::PacketMarkFromConnection | Statement::SetPacketMark(_) => yes(true),
             Statement::SetMark(mark) => {
                 self.mark = *mark;
                 yes(true)

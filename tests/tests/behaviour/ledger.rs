@@ -29,6 +29,8 @@ const RATE_PER_SECOND: u32 = 200;
 /// New connections per second of the flood, as the issue has it.
 const FLOOD_PER_SECOND: u32 = 20_000;
 const FLOOD: u32 = 5 * FLOOD_PER_SECOND;
+/// Connections of each flow that ends under them.
+const YOUNG: usize = 200;
 /// How long the kernel keeps a connection of one datagram, which is the longest that its end may take.
 const IDLE: Duration = Duration::from_secs(30);
 
@@ -203,6 +205,41 @@ fn a_connection_counts_what_was_dropped_after_its_flow_ended() {
         answer["rows"].as_array().unwrap().iter().map(|row| row["ending"].clone()).collect()
     };
     kept.wait(|kept| endings(kept) == ["cut", "cut"], "the ends");
+}
+
+/// The kernel tells a connection's end with its last mark only, and most of these are too young to have been in a list of
+/// open ones: it is the rules' log that says by which flow they began.
+#[test]
+fn a_connection_whose_flow_ends_keeps_its_name_also_when_it_is_young() {
+    let taken = |name: &str| flow(name, "device:ct", "device:pacs", "udp/5101");
+    let kept =
+        Kept::start(&policy(&[flow("removed", "device:ct", "device:pacs", "udp/5100"), taken("before")]));
+    let pacs = kept.host("pacs").v4().unwrap().into();
+    let said = kept
+        .host("ct")
+        .run_in(move || {
+            let open = |port| (0..YOUNG).map(move |_| (UdpSocket::bind("0.0.0.0:0").unwrap(), port));
+            let sockets: Vec<_> = open(5100).chain(open(5101)).collect();
+            move || {
+                for (socket, port) in &sockets {
+                    socket.send_to(b"hello", SocketAddr::new(pacs, *port)).unwrap();
+                }
+            }
+        })
+        .unwrap();
+    said();
+    kept.site.apply(&policy(&[taken("after")]));
+    said();
+    // The log is told of after a fifth of a second at most.
+    thread::sleep(Duration::from_secs(1));
+    kept.site.lab().gateway().output("conntrack", &["-F"]).unwrap();
+    let named = |flow: &str, what: &str, wanted: &str| {
+        let answer = kept.ask(&["--device", "ct", "--flow", flow, "--limit", "1000"]);
+        answer["rows"].as_array().unwrap().iter().filter(|row| row[what] == wanted).count()
+    };
+    kept.wait(|_| named("removed", "ending", "cut") == YOUNG, "the cut ones");
+    kept.wait(|_| named("before", "later_flow", "after") == YOUNG, "those that another flow took on");
+    assert_eq!(kept.gaps(), []);
 }
 
 /// The other difference: errors about a connection pass by its flow and are counted there; they are none of its packets.

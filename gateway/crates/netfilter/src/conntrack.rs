@@ -1,10 +1,12 @@
-//! The beginning and the end of every tracked connection (linux/netfilter/nfnetlink_conntrack.h), with the kernel's own
-//! counts of what passed in between. Binding needs CAP_NET_ADMIN, reading nothing: the two are apart, as in `nflog`.
+//! The end of every tracked connection (linux/netfilter/nfnetlink_conntrack.h), with the kernel's own counts of what passed
+//! until then, and lists of those that are open. Binding needs CAP_NET_ADMIN, reading nothing: the two are apart, as in
+//! `nflog`.
 //!
-//! Nothing is lost in silence: [`Losses::dropped`] is the kernel's exact count of events it had no room for, and after a
-//! loss [`request_dump`], which the binder calls on its copy of the socket, lets the reader learn what is open now.
-//! Changes of a running connection are not asked for: there are five for each TCP connection, and the one that matters,
-//! another mark, shows at its end.
+//! Nothing is lost in silence: [`Losses::dropped`] is the kernel's exact count of ends it had no room for, and
+//! [`request_dump`], which the binder calls on its copy of the socket, lets the reader learn what is open now.
+//! Beginnings are not asked for: the kernel writes each inside the path of the connection's first packet, which then costs
+//! a quarter more, and the end says when it was. Nor are changes: there are five for each TCP connection, and the one that
+//! matters, another mark, is logged by the rules as it happens ([`policy::ruleset::ENDED_LOG_PREFIX`]).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, OwnedFd};
@@ -22,11 +24,11 @@ use crate::sys;
 /// The kernel's lists come in datagrams of at most 32 KiB, its events one in each.
 const DATAGRAM_MAX_BYTES: usize = 64 * 1024;
 /// Subsystem NFNL_SUBSYS_CTNETLINK, messages IPCTNL_MSG_CT_NEW, _GET and _DELETE.
-const NEW_MESSAGE: u16 = 1 << 8;
+const LISTED_MESSAGE: u16 = 1 << 8;
 const GET_MESSAGE: u16 = 1 << 8 | 1;
 const DELETE_MESSAGE: u16 = 1 << 8 | 2;
-/// NFNLGRP_CONNTRACK_NEW and NFNLGRP_CONNTRACK_DESTROY.
-const GROUPS: [u32; 2] = [1, 3];
+/// NFNLGRP_CONNTRACK_DESTROY.
+const ENDS_GROUP: u32 = 3;
 /// The number of a dump's request; events have zero.
 const DUMP_SEQUENCE: u32 = 1;
 const ICMP: u8 = 1;
@@ -69,7 +71,7 @@ pub enum ConntrackError {
     },
 }
 
-/// Subscribes to beginnings and ends, and returns the socket, which may be passed to a process without capabilities.
+/// Subscribes to ends, and returns the socket, which may be passed to a process without capabilities.
 pub fn bind(receive_buffer_bytes: usize) -> Result<OwnedFd, ConntrackError> {
     let mut socket = Socket::new(NETLINK_NETFILTER).map_err(at("socket"))?;
     socket.bind_auto().map_err(at("bind"))?;
@@ -78,9 +80,7 @@ pub fn bind(receive_buffer_bytes: usize) -> Result<OwnedFd, ConntrackError> {
     // The kernel doubles what it is told.
     set_socket_recv_buffer_size_force(&socket, receive_buffer_bytes / 2)
         .map_err(|errno| refused("receive buffer", errno))?;
-    for group in GROUPS {
-        socket.add_membership(group).map_err(at("subscribe"))?;
-    }
+    socket.add_membership(ENDS_GROUP).map_err(at("subscribe"))?;
     // A descriptor of its own: the subscriptions belong to the socket behind both.
     socket.as_fd().try_clone_to_owned().map_err(at("descriptor"))
 }
@@ -152,23 +152,21 @@ pub struct Connection {
     pub mark: u32,
     /// Whether anything was ever answered.
     pub is_answered: bool,
-    /// The state of a TCP connection (enum tcp_conntrack), at its end and in lists.
+    /// The state of a TCP connection (enum tcp_conntrack).
     pub tcp_state: Option<u8>,
-    /// From the opener, at its end and in lists; none while the kernel does not count.
+    /// From the opener; none while the kernel does not count.
     pub sent: Option<Count>,
     /// To the opener, likewise.
     pub returned: Option<Count>,
-    /// When it began, at its end and in lists, where the kernel keeps the time.
+    /// When it began, where the kernel keeps the time.
     pub started_at: Option<SystemTime>,
-    /// When it ended, likewise.
+    /// When it ended, likewise; none in lists.
     pub ended_at: Option<SystemTime>,
 }
 
 /// What is told of a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// It began: its first packet has passed.
-    Began(Connection),
     /// It ended, with its final counts.
     Ended(Connection),
     /// It is open: an entry of a list.
@@ -292,8 +290,7 @@ fn parse(datagram: &[u8]) -> impl Iterator<Item = Result<Told, Malformed>> {
 fn told(message: &Message<'_>) -> Result<Option<Told>, Malformed> {
     let listed = message.sequence == DUMP_SEQUENCE;
     let event = match message.kind {
-        NEW_MESSAGE if listed => Event::Open(connection(message)?),
-        NEW_MESSAGE => Event::Began(connection(message)?),
+        LISTED_MESSAGE if listed => Event::Open(connection(message)?),
         DELETE_MESSAGE => Event::Ended(connection(message)?),
         // An error here answers a request for a list; zero would be an acknowledgement, which is never asked for.
         k::NLMSG_DONE | k::NLMSG_ERROR => {
@@ -484,7 +481,7 @@ mod tests {
     fn a_list_that_did_not_hold_still_is_not_complete() {
         let entry = |flags| {
             let mut bytes = sample();
-            bytes[4..6].copy_from_slice(&NEW_MESSAGE.to_ne_bytes());
+            bytes[4..6].copy_from_slice(&LISTED_MESSAGE.to_ne_bytes());
             bytes[6..8].copy_from_slice(&u16::to_ne_bytes(flags));
             bytes[8..12].copy_from_slice(&DUMP_SEQUENCE.to_ne_bytes());
             bytes

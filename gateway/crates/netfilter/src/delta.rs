@@ -228,7 +228,10 @@ macro_rules! set_used {
                 | Statement::Counter(_)
                 | Statement::PacketIsGranted
                 | Statement::ConnectionIsGranted
+                | Statement::ConnectionIsMarked
                 | Statement::SetMark(_)
+                | Statement::PacketMarkFromConnection
+                | Statement::SetPacketMark(_)
                 | Statement::MarkFromPacket
                 | Statement::Log { .. }
                 | Statement::ClampMss

@@ -6,7 +6,7 @@ use policy::ruleset as neutral;
 
 use crate::expr::{
     ByteorderOp, CmpOp, CtKey, CtSetKey, Direction, Expr, FibAddress, FibResult, LimitKind, LimitUnit,
-    LogPrefix, MasqueradeFlags, MetaKey, PayloadBase, RouteKey, TcpOption, Verdict,
+    LogPrefix, MasqueradeFlags, MetaKey, MetaSetKey, PayloadBase, RouteKey, TcpOption, Verdict,
 };
 use crate::object::{
     Base, Chain, ChainKind, Comment, Counter, Element, ElementData, Family, Hook, KeyField, KeyType, Policy,
@@ -249,7 +249,12 @@ fn statement(statement: &neutral::Statement) -> Lowered<Vec<Expr>> {
         S::PacketIsGranted => granted(meta(MetaKey::Mark)),
         S::ConnectionIsGranted => granted(ct(CtKey::Mark)),
         S::MarkFromPacket => vec![meta(MetaKey::Mark), SET_MARK],
-        S::SetMark(mark) => vec![Expr::Immediate { dreg: R, data: Data::host32(mark.0) }, SET_MARK],
+        S::ConnectionIsMarked => {
+            vec![ct(CtKey::Mark), Expr::Cmp { op: CmpOp::NotEqual, sreg: R, data: Data::host32(0) }]
+        }
+        S::SetMark(mark) => vec![immediate(*mark), SET_MARK],
+        S::PacketMarkFromConnection => vec![ct(CtKey::Mark), SET_PACKET_MARK],
+        S::SetPacketMark(mark) => vec![immediate(*mark), SET_PACKET_MARK],
         S::MarkFrom { fields, map } => {
             let mut exprs = with_key(fields, Expr::LookupData { map: named(map)?, sreg: R, dreg: R })?;
             exprs.push(SET_MARK);
@@ -266,6 +271,11 @@ fn statement(statement: &neutral::Statement) -> Lowered<Vec<Expr>> {
 }
 
 const SET_MARK: Expr = Expr::CtSet { key: CtSetKey::Mark, sreg: R };
+const SET_PACKET_MARK: Expr = Expr::MetaSet { key: MetaSetKey::Mark, sreg: R };
+
+fn immediate(mark: neutral::Mark) -> Expr {
+    Expr::Immediate { dreg: R, data: Data::host32(mark.0) }
+}
 
 fn by_way<T>(way: neutral::Way, source: T, destination: T) -> T {
     match way {

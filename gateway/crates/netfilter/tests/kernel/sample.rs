@@ -187,7 +187,12 @@ fn effects() -> Vec<Rule> {
         rule([S::Limit { per_second: 10, burst: 20 }, S::Counter("noted".to_owned()), S::Log { prefix }]),
         rule([S::Counter("hits".to_owned()), S::Verdict(Verdict::Drop)]),
         rule([S::PacketIsGranted, S::MarkFromPacket]),
-        rule([S::ConnectionIsGranted]),
+        rule([
+            S::ConnectionIsGranted,
+            S::ConnectionIsMarked,
+            S::PacketMarkFromConnection,
+            S::SetPacketMark(Mark(0)),
+        ]),
     ]
 }
 

@@ -1,5 +1,5 @@
-//! Hands the kernel's log of denied packets, and the beginnings and ends of connections, to the watch role: core may
-//! open them and never reads them, watch may read them and cannot open them. On watch's word core asks the kernel for
+//! Hands the kernel's log of packets, and the ends of connections, to the watch role: core may open them and never reads
+//! them, watch may read them and cannot open them. On watch's word core asks the kernel for
 //! the list of open connections; the answer goes past core to watch, for both hold the same socket.
 
 use std::io::{self, IoSlice};

@@ -9,10 +9,11 @@ use std::time::Duration;
 use events::{Event, Feed as Source};
 use jiff::Timestamp;
 use netfilter::nflog::{LoggedPacket, Losses};
+use policy::ruleset::ENDED_LOG_PREFIX;
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
-use super::ledger::{Ledger, Order};
+use super::ledger::{Ends, Ledger, Order, Unmarked};
 use super::measure::Witness;
 use super::packet;
 use super::ring::Ring;
@@ -110,8 +111,8 @@ impl Follower {
 
     async fn take(&self, told: Told, feed: &mut Feed, course: &mut Course) -> std::io::Result<()> {
         match told {
-            Told::Denied(packets, losses) => {
-                self.denied(&packets, losses, course).await;
+            Told::Logged(packets, losses) => {
+                self.logged(&packets, losses, course).await;
                 Ok(())
             }
             Told::Connections { events, losses, is_drained } => {
@@ -156,9 +157,9 @@ impl Follower {
         }
     }
 
-    async fn denied(&self, packets: &[LoggedPacket], losses: Losses, course: &mut Course) {
+    async fn logged(&self, packets: &[LoggedPacket], losses: Losses, course: &mut Course) {
         let now = Timestamp::now();
-        let mut heads = Vec::new();
+        let (mut heads, mut unmarked) = (Vec::new(), Vec::new());
         {
             let Sight { ring, witness } = &mut *self.sight.borrow_mut();
             let lost = lost(losses).saturating_sub(lost(course.log));
@@ -173,6 +174,11 @@ impl Follower {
                     ring.count_malformed(1);
                     continue;
                 };
+                if head.prefix == ENDED_LOG_PREFIX {
+                    let mark = logged.mark.unwrap_or_default();
+                    unmarked.push(Unmarked { ends: Ends::of_packet(&head), mark });
+                    continue;
+                }
                 tracing::debug!(?head, "denied");
                 ring.push(head.kind(), now);
                 heads.push(head);
@@ -180,6 +186,9 @@ impl Follower {
             witness.denials.told_at = Some(now);
         }
         (course.log, course.log_at) = (losses, now);
+        if !unmarked.is_empty() {
+            self.ledger.order(Order::Unmarked(unmarked, now)).await;
+        }
         if !heads.is_empty() {
             self.ledger.order(Order::Denied(heads, now)).await;
         }

@@ -1,8 +1,8 @@
-//! The head of a denied packet. The bytes are a stranger's: etherparse reads what is there, nothing is assumed.
+//! The head of a logged packet. The bytes are a stranger's: etherparse reads what is there, nothing is assumed.
 
 use std::net::IpAddr;
 
-use etherparse::{LaxNetSlice, LaxSlicedPacket, TransportSlice};
+use etherparse::{Icmpv4Type, Icmpv6Type, LaxNetSlice, LaxSlicedPacket, TransportSlice};
 
 use super::ring::Kind;
 
@@ -10,7 +10,7 @@ use super::ring::Kind;
 const PREFIX_BYTES_MAX: usize = 128;
 const ICMP6: u8 = 58;
 
-/// A denied packet.
+/// A logged packet.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Head {
     /// The text of the rule that logged it.
@@ -25,6 +25,8 @@ pub(crate) struct Head {
     pub(crate) destination_port: Option<u16>,
     /// The type of an ICMP message.
     pub(crate) icmp_type: Option<u8>,
+    /// The identifier of an echo request or reply.
+    pub(crate) icmp_id: Option<u16>,
 }
 
 /// Reads a packet; `None` when it has no readable IP header.
@@ -41,13 +43,26 @@ pub(crate) fn head(prefix: &str, in_index: Option<u32>, payload: &[u8]) -> Optio
         }
         LaxNetSlice::Arp(_) => return None,
     };
-    let (ports, icmp_type) = match &packet.transport {
-        Some(TransportSlice::Tcp(tcp)) => (Some((tcp.source_port(), tcp.destination_port())), None),
-        Some(TransportSlice::Udp(udp)) => (Some((udp.source_port(), udp.destination_port())), None),
-        Some(TransportSlice::Icmpv4(icmp)) => (None, Some(icmp.type_u8())),
-        Some(TransportSlice::Icmpv6(icmp)) => (None, Some(icmp.type_u8())),
-        Some(TransportSlice::Igmp(_)) | None => (None, None),
-    };
+    let (mut ports, mut icmp_type, mut icmp_id) = (None, None, None);
+    match &packet.transport {
+        Some(TransportSlice::Tcp(tcp)) => ports = Some((tcp.source_port(), tcp.destination_port())),
+        Some(TransportSlice::Udp(udp)) => ports = Some((udp.source_port(), udp.destination_port())),
+        Some(TransportSlice::Icmpv4(icmp)) => {
+            icmp_type = Some(icmp.type_u8());
+            icmp_id = match icmp.icmp_type() {
+                Icmpv4Type::EchoRequest(echo) | Icmpv4Type::EchoReply(echo) => Some(echo.id),
+                _ => None,
+            };
+        }
+        Some(TransportSlice::Icmpv6(icmp)) => {
+            icmp_type = Some(icmp.type_u8());
+            icmp_id = match icmp.icmp_type() {
+                Icmpv6Type::EchoRequest(echo) | Icmpv6Type::EchoReply(echo) => Some(echo.id),
+                _ => None,
+            };
+        }
+        Some(TransportSlice::Igmp(_)) | None => {}
+    }
     Some(Head {
         prefix: prefix.chars().filter(|c| !c.is_control()).take(PREFIX_BYTES_MAX).collect(),
         in_index,
@@ -57,6 +72,7 @@ pub(crate) fn head(prefix: &str, in_index: Option<u32>, payload: &[u8]) -> Optio
         source_port: ports.map(|(source, _)| source),
         destination_port: ports.map(|(_, destination)| destination),
         icmp_type,
+        icmp_id,
     })
 }
 

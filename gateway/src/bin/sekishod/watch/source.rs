@@ -1,4 +1,4 @@
-//! The feed: the log of denied packets and the events of connections, two netlink sockets that core bound and passed
+//! The feed: the log of packets and the ends of connections, two netlink sockets that core bound and passed
 //! over a UNIX socket (SCM_RIGHTS).
 
 use std::io::{self, IoSliceMut};
@@ -20,8 +20,7 @@ use tokio::time::Interval;
 
 use crate::notify::every;
 
-/// How often the events of connections are read. Nobody waits at that socket: to wake a reader with each event would
-/// cost the path of every new connection more than the event itself, and gathered events make one transaction.
+/// How often the ends of connections are read. Nobody waits at that socket: gathered ends make one transaction.
 const GATHER: Duration = Duration::from_millis(50);
 /// Datagrams of connections read at once.
 const BATCH_MAX: usize = 2048;
@@ -29,8 +28,8 @@ const BATCH_MAX: usize = 2048;
 /// What the kernel told at once.
 #[derive(Debug)]
 pub(crate) enum Told {
-    /// Denied packets, and what did not arrive since the feed began.
-    Denied(Vec<LoggedPacket>, nflog::Losses),
+    /// Packets that rules logged, and what did not arrive since the feed began.
+    Logged(Vec<LoggedPacket>, nflog::Losses),
     /// Connections.
     Connections {
         /// What happened to them.
@@ -110,7 +109,7 @@ impl Feed {
                         guard.clear_ready();
                         continue;
                     }
-                    return Ok(Told::Denied(packets, losses));
+                    return Ok(Told::Logged(packets, losses));
                 }
                 () = self.list_wanted.notified() => {
                     // A full pipe to core holds wishes enough; this one is asked again when it is overdue.

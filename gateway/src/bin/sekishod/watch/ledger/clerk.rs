@@ -2,9 +2,8 @@
 //! it cannot write in time waits in the kernel's buffer, so that there is one place where something can be lost, and
 //! that one is counted.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use events::{Event as Happening, Feed};
 use gateway::wire::watch::GapReason;
@@ -16,23 +15,28 @@ use tokio::sync::{Notify, mpsc};
 use super::super::names::{GATEWAY, Names};
 use super::super::packet::Head;
 use super::books::Books;
-use super::listing::{Listings, Sums, Want, add};
+use super::listing::{Listing, Listings, Sums, Want, add};
+use super::open::{OpenConnections, Unmarked};
 use super::question::{flow_name, open_row};
-use super::row::{FlowRow, Opened};
+use super::row::{FlowRow, milliseconds};
 use super::schema::PutAside;
 use super::sightings::Sightings;
 use super::store::{Fact, GapRow, Store, unsigned};
 use super::summary::{self, Summary};
 
-/// Connections whose beginning is remembered; of one more only the end is known, which lacks nothing but the flow's name
-/// when the policy cut it. Seven eighths of a power of two, so that the table is full.
-const OPEN_MAX: usize = 7 << 15;
+/// How long after one list of all open connections the next is asked for, at least. The kernel does not tell of
+/// beginnings: a connection is first seen in such a list, or at its end when it is shorter.
+const SURVEY_EVERY: Duration = Duration::from_secs(5);
+/// How many times longer than the last list took, at least, so that a full table is not read all the time.
+const SURVEY_REST: u32 = 20;
 
 /// What the thread is told.
 #[derive(Debug)]
 pub(crate) enum Order {
     /// What the kernel told of connections.
     Connections(Vec<Event>, Timestamp),
+    /// Running connections whose flow ended.
+    Unmarked(Vec<Unmarked>, Timestamp),
     /// Denied packets.
     Denied(Vec<Head>, Timestamp),
     /// The kernel dropped events, so many in all since its socket was made.
@@ -73,10 +77,11 @@ pub(crate) struct Clerk {
     listings: Listings,
     /// Whether the kernel's events come.
     is_fed: bool,
-    open: HashMap<u64, (Opened, bool)>,
-    /// Which lists an entry of `open` was seen in: flips with each that resynchronises.
-    generation: bool,
-    keys: RandomState,
+    open: OpenConnections,
+    /// When the next list of all open connections is due.
+    survey_at: Instant,
+    /// What began before was counted by a former process.
+    new_since_ms: i64,
     budget_bytes: u64,
     retention_ms: i64,
 }
@@ -98,9 +103,9 @@ impl Clerk {
             sightings: Sightings::default(),
             listings: Listings::default(),
             is_fed: false,
-            open: HashMap::new(),
-            generation: false,
-            keys: RandomState::new(),
+            open: OpenConnections::default(),
+            survey_at: Instant::now(),
+            new_since_ms: i64::MIN,
             budget_bytes: 0,
             retention_ms: 0,
         };
@@ -127,6 +132,10 @@ impl Clerk {
     fn carry_out(&mut self, order: Order) -> rusqlite::Result<()> {
         match order {
             Order::Connections(events, at) => self.connections(events, at),
+            Order::Unmarked(unmarked, at) => {
+                unmarked.into_iter().for_each(|told| self.open.unmarked(told, at));
+                Ok(())
+            }
             Order::Denied(heads, at) => self.denied(&heads, at),
             Order::Lost { dropped, since, until } => self.lost(dropped, since, until),
             Order::Gained { is_new, dropped, at } => self.gained(is_new, dropped, at),
@@ -149,7 +158,6 @@ impl Clerk {
         let mut rows = Vec::new();
         for event in events {
             match event {
-                Event::Began(connection) => self.began(&connection, at),
                 Event::Ended(connection) => rows.extend(self.ended(&connection, at)),
                 Event::Open(connection) => self.listed(&connection, at),
                 Event::ListEnd { complete } => {
@@ -162,43 +170,43 @@ impl Clerk {
         self.write(rows, at)
     }
 
-    fn began(&mut self, connection: &Connection, at: Timestamp) {
-        if is_inner(connection) {
+    /// A connection is seen for the first time.
+    fn seen(&mut self, connection: &Connection, at: Timestamp) {
+        let started_ms = milliseconds(connection.started_at);
+        if started_ms.is_some_and(|started_ms| started_ms < self.new_since_ms) {
             return;
         }
         self.books.started += 1;
         let told = self.sightings.connection(&connection.tuple, &self.names, at);
         self.tell(told);
-        let opened = Opened { mark: connection.mark, started_ms: at.as_millisecond() };
-        self.remember(self.key(connection), opened);
     }
 
     fn ended(&mut self, connection: &Connection, at: Timestamp) -> Option<FlowRow> {
-        let key = self.key(connection);
-        self.listings.ended(key);
-        let opened = self.open.remove(&key).map(|(opened, _)| opened);
-        (!is_inner(connection)).then(|| FlowRow::new(connection, opened, &self.names, at))
-    }
-
-    fn remember(&mut self, key: u64, opened: Opened) {
-        if self.open.len() < OPEN_MAX {
-            self.open.insert(key, (opened, self.generation));
+        if is_inner(connection) {
+            return None;
         }
+        self.listings.ended(self.open.key(connection));
+        let (opened, is_first) = self.open.ended(connection);
+        if is_first {
+            self.seen(connection, at);
+        }
+        Some(FlowRow::new(connection, opened, &self.names, at))
     }
 
     fn listed(&mut self, connection: &Connection, at: Timestamp) {
-        if is_inner(connection) {
+        let key = self.open.key(connection);
+        let is_over = |listing: &Listing| listing.ended.contains(&key);
+        if is_inner(connection) || self.listings.current.as_ref().is_some_and(is_over) {
             return;
         }
-        let key = self.key(connection);
-        let row = FlowRow::new(connection, self.open.get(&key).map(|(opened, _)| *opened), &self.names, at);
-        match self.open.get_mut(&key) {
-            Some((_, seen)) => *seen = self.generation,
-            None => self.remember(key, Opened { mark: row.mark, started_ms: row.started_ms }),
+        let (opened, is_first) = self.open.listed(connection, at);
+        if is_first {
+            self.seen(connection, at);
         }
+        let row = FlowRow::new(connection, Some(opened), &self.names, at);
         let Some(listing) = &mut self.listings.current else { return };
         match &listing.want {
-            Want::Resync => {}
+            Want::Survey => {}
             Want::Sums { .. } => {
                 let (sent, returned) = (row.sent, row.returned);
                 listing.counted.insert(key, ((row.mark, row.last_mark), both(sent, returned)));
@@ -221,8 +229,8 @@ impl Clerk {
     }
 
     fn begin_list(&mut self) {
-        if self.listings.current.as_ref().is_some_and(|listing| matches!(listing.want, Want::Resync)) {
-            self.generation = !self.generation;
+        if self.listings.current.as_ref().is_some_and(|listing| matches!(listing.want, Want::Survey)) {
+            self.open.begin_survey();
         }
         self.voice.list.notify_one();
     }
@@ -231,9 +239,13 @@ impl Clerk {
         let (done, again) = self.listings.end(complete);
         if let Some(listing) = done {
             match listing.want {
-                // Those that were not in the list ended unseen.
-                Want::Resync if complete => self.open.retain(|_, (_, seen)| *seen == self.generation),
-                Want::Resync => {}
+                Want::Survey => {
+                    if complete {
+                        self.open.end_survey();
+                    }
+                    let rest = (listing.asked_at.elapsed() * SURVEY_REST).max(SURVEY_EVERY);
+                    self.survey_at = Instant::now() + rest;
+                }
                 // An answer that nobody waits for any more is dropped. A list with holes gives no sums at all.
                 Want::Rows { reply, .. } => drop(reply.send(listing.rows.into_values().collect())),
                 Want::Sums { since_ms, reply } if complete => {
@@ -290,7 +302,7 @@ impl Clerk {
         self.tell(Some(Happening::EventsLost { feed: Feed::Connections, count, since, until }));
         self.store.gap(gap)?;
         self.store.set_fact(Fact::Dropped, super::store::signed(dropped))?;
-        self.want(Want::Resync);
+        self.want(Want::Survey);
         Ok(())
     }
 
@@ -300,6 +312,8 @@ impl Clerk {
         let clean = self.store.fact(Fact::Clean)? == Some(1);
         let alive = self.store.fact(Fact::Alive)?;
         self.is_fed = true;
+        let survey_ms = i64::try_from(SURVEY_EVERY.as_millis()).unwrap_or(i64::MAX);
+        self.new_since_ms = alive.map_or(i64::MIN, |alive_ms| alive_ms.saturating_sub(survey_ms));
         self.store.set_fact(Fact::Clean, 0)?;
         if self.store.fact(Fact::Began)?.is_none() {
             self.store.set_fact(Fact::Began, at.as_millisecond())?;
@@ -314,7 +328,7 @@ impl Clerk {
         }
         let since = alive.map_or(at, super::row::timestamp);
         self.lost(dropped, since, at)?;
-        self.want(Want::Resync);
+        self.want(Want::Survey);
         Ok(())
     }
 
@@ -339,6 +353,11 @@ impl Clerk {
         self.names.renumber();
         if self.listings.is_overdue() {
             self.list_ended(false)?;
+        }
+        if self.is_fed && self.survey_at <= Instant::now() {
+            // Until this one has ended or was given up.
+            self.survey_at = Instant::now() + SURVEY_EVERY;
+            self.want(Want::Survey);
         }
         self.write_sightings()?;
         if self.is_fed {
@@ -428,10 +447,6 @@ impl Clerk {
         if let Err(error) = self.voice.events.try_send(event) {
             tracing::warn!(%error, "an event of the ledger was not told");
         }
-    }
-
-    fn key(&self, connection: &Connection) -> u64 {
-        self.keys.hash_one((connection.id, connection.tuple))
     }
 }
 

@@ -1,7 +1,7 @@
-//! The list of open connections, asked of the kernel by way of core: after a loss, to know what is left; for a question,
-//! to tell what has no end yet; for sums, to add what has been counted so far.
+//! The list of open connections, asked of the kernel by way of core: every few seconds, to know who is new and whose end
+//! was missed; for a question, to tell what has no end yet; for sums, to add what has been counted so far.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use gateway::wire::watch::LedgerRow;
@@ -20,8 +20,8 @@ const LIST_MAX: Duration = Duration::from_secs(10);
 /// Why a list is asked for.
 #[derive(Debug)]
 pub(crate) enum Want {
-    /// Which connections are open, now that some ends may be missing.
-    Resync,
+    /// Which connections are open: some may be new, and some ends may be missing.
+    Survey,
     /// Connections for an answer.
     Rows {
         /// Which.
@@ -48,11 +48,14 @@ pub(crate) type Sums = BTreeMap<(u32, u32), (u64, Count)>;
 pub(crate) struct Listing {
     pub(crate) want: Want,
     tries: u32,
-    asked_at: Instant,
+    pub(crate) asked_at: Instant,
     /// Open connections that are wanted, by key, so that one that ends meanwhile can leave.
     pub(crate) rows: BTreeMap<u64, LedgerRow>,
     /// What each counted, likewise.
     pub(crate) counted: HashMap<u64, ((u32, u32), Count)>,
+    /// Those that ended meanwhile. The kernel tells an end before it takes the connection out of its table, so that the
+    /// list may still show it.
+    pub(crate) ended: HashSet<u64>,
 }
 
 /// The list that is being told, and those that wait.
@@ -67,8 +70,8 @@ impl Listings {
     pub(crate) fn want(&mut self, want: Want) -> bool {
         if self.current.is_some() {
             // One that is still to come serves for all losses before it.
-            let is_resync = |want: &Want| matches!(want, Want::Resync);
-            let is_coming = is_resync(&want) && self.waiting.iter().any(is_resync);
+            let is_survey = |want: &Want| matches!(want, Want::Survey);
+            let is_coming = is_survey(&want) && self.waiting.iter().any(is_survey);
             if !is_coming && self.waiting.len() < WAITING_MAX {
                 self.waiting.push_back(want);
             }
@@ -108,13 +111,21 @@ impl Listings {
         if let Some(listing) = &mut self.current {
             listing.rows.remove(&key);
             listing.counted.remove(&key);
+            listing.ended.insert(key);
         }
     }
 }
 
 impl Listing {
     fn new(want: Want, tries: u32) -> Self {
-        Listing { want, tries, asked_at: Instant::now(), rows: BTreeMap::new(), counted: HashMap::new() }
+        Listing {
+            want,
+            tries,
+            asked_at: Instant::now(),
+            rows: BTreeMap::new(),
+            counted: HashMap::new(),
+            ended: HashSet::new(),
+        }
     }
 }
 
@@ -133,9 +144,9 @@ mod tests {
     #[test]
     fn lists_take_turns_and_a_disturbed_one_comes_again() {
         let mut listings = Listings::default();
-        assert!(listings.want(Want::Resync));
+        assert!(listings.want(Want::Survey));
         for _ in 0..3 {
-            assert!(!listings.want(Want::Resync), "one at a time");
+            assert!(!listings.want(Want::Survey), "one at a time");
         }
         let (done, again) = listings.end(false);
         assert!(done.is_none() && again, "disturbed: again");
@@ -149,7 +160,7 @@ mod tests {
     #[test]
     fn a_list_that_never_holds_still_ends_and_too_many_are_dropped() {
         let mut listings = Listings::default();
-        listings.want(Want::Resync);
+        listings.want(Want::Survey);
         let ends = (0..20).take_while(|_| listings.end(false).1).count();
         assert_eq!(ends, 5);
         let mut replies = Vec::new();

@@ -6,6 +6,7 @@
 mod books;
 mod clerk;
 mod listing;
+mod open;
 mod question;
 mod row;
 mod schema;
@@ -34,6 +35,7 @@ use self::question::{QuestionError, Selection, flow_name};
 use self::store::Store;
 
 pub(crate) use self::clerk::Order;
+pub(crate) use self::open::{Ends, Unmarked};
 pub(crate) use self::summary::Summary;
 
 /// Orders that wait for the thread; then the kernel's buffer takes what comes.

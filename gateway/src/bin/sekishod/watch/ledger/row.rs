@@ -13,9 +13,10 @@ const TCP: u8 = 6;
 const TCP_TIME_WAIT: u8 = 7;
 const TCP_CLOSE: u8 = 8;
 
-/// What was known of a connection when it began, or was first listed.
+/// What was known of a connection before it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Opened {
+    /// The mark by which it began, as far as is known.
     pub(crate) mark: u32,
     pub(crate) started_ms: i64,
 }

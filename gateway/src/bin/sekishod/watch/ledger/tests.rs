@@ -1,6 +1,7 @@
 //! The ledger with its thread and its file, told by a kernel of this test's own.
 
 use std::net::IpAddr;
+use std::time::SystemTime;
 
 use gateway::wire::watch::{Cursor, Ending, GapReason, LedgerQuery};
 use netfilter::conntrack::{Connection, Count, Detail, Event as Told, Tuple};
@@ -84,7 +85,7 @@ async fn who_spoke_to_whom_is_answered_by_name_zone_address_and_time() {
     let directory = tempfile::tempdir().unwrap();
     let running = begun(directory.path()).await;
     let now = Timestamp::now();
-    let mut told = vec![Told::Began(connection(1, 104, 9)), Told::Ended(connection(1, 104, 9))];
+    let mut told = vec![Told::Open(connection(1, 104, 9)), Told::Ended(connection(1, 104, 9))];
     told.push(Told::Ended(outward(2, [192, 168, 20, 21], [192, 0, 2, 1])));
     told.push(Told::Ended(outward(3, [192, 168, 10, 11], [192, 168, 20, 21])));
     running.ledger.order(Order::Connections(told, now)).await;
@@ -160,17 +161,74 @@ async fn pages_follow_one_another_and_open_connections_come_last() {
 async fn a_connection_that_the_policy_cut_keeps_the_name_of_its_flow() {
     let directory = tempfile::tempdir().unwrap();
     let running = begun(directory.path()).await;
-    let (began, cut) = (connection(1, 104, 9), connection(1, 104, 0));
-    let (first, later) = (connection(2, 104, 9), connection(2, 104, 10));
-    let told = [Told::Began(began), Told::Began(first), Told::Ended(cut), Told::Ended(later)];
-    running.ledger.order(Order::Connections(told.to_vec(), Timestamp::now())).await;
+    // Two were listed before their flow ended; of the others only the rules' log told, by a packet of either direction.
+    let listed = [Told::Open(connection(1, 104, 9)), Told::Open(connection(2, 105, 9))];
+    running.ledger.order(Order::Connections(listed.to_vec(), Timestamp::now())).await;
+    let unmarked = |port, is_reply| {
+        let mut head = packet_head(policy::ruleset::ENDED_LOG_PREFIX, [192, 168, 20, 21], port);
+        head.destination = [192, 168, 10, 11].into();
+        if is_reply {
+            (head.source, head.destination) = (head.destination, head.source);
+            (head.source_port, head.destination_port) = (head.destination_port, head.source_port);
+        }
+        Unmarked { ends: Ends::of_packet(&head), mark: 9 }
+    };
+    let later = Unmarked { mark: 11, ..unmarked(107, false) };
+    let told = vec![unmarked(106, false), unmarked(107, true), later];
+    running.ledger.order(Order::Unmarked(told, Timestamp::now())).await;
+    let ends = [(1, 104, 0), (2, 105, 10), (3, 106, 0), (4, 107, 10)];
+    let ends = ends.map(|(id, port, mark)| Told::Ended(connection(id, port, mark)));
+    running.ledger.order(Order::Connections(ends.to_vec(), Timestamp::now())).await;
+    // What was logged before a connection began was another's.
+    let mut fresh = connection(5, 108, 10);
+    fresh.started_at = Some(SystemTime::now() + Duration::from_secs(60));
+    fresh.ended_at = fresh.started_at;
+    running.ledger.order(Order::Unmarked(vec![unmarked(108, false)], Timestamp::now())).await;
+    running.ledger.order(Order::Connections(vec![Told::Ended(fresh)], Timestamp::now())).await;
     settled(&running).await;
     let rows = asked(&running, &query(Some("ct"), None), Vec::new()).await.rows;
+    let said: Vec<_> =
+        rows.iter().map(|row| (row.ending, row.flow.as_str(), row.later_flow.as_deref())).collect();
+    let again = Some("ct-to-pacs-again");
     assert_eq!(
-        (rows[0].ending, rows[0].flow.as_str(), &rows[0].later_flow),
-        (Ending::Cut, "ct-to-pacs", &None)
+        said,
+        [
+            (Ending::Cut, "ct-to-pacs", None),
+            (Ending::Closed, "ct-to-pacs", again),
+            (Ending::Cut, "ct-to-pacs", None),
+            (Ending::Closed, "ct-to-pacs", again),
+            (Ending::Closed, "ct-to-pacs-again", None),
+        ]
     );
-    assert_eq!(rows[1].later_flow.as_deref(), Some("ct-to-pacs-again"));
+    running.close().await;
+}
+
+/// What a list shows is counted once, and not again when it ends; what ended while it was told is not open.
+#[tokio::test]
+async fn a_connection_is_counted_when_it_is_first_seen() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut running = begun(directory.path()).await;
+    let [one, two, three] = [1, 2, 3].map(|id| connection(id, 104, 9));
+    let list = || async {
+        running.ledger.order(Order::List(Want::Survey)).await;
+        running.ledger.list_wanted().notified().await;
+    };
+    let tell = |told: Vec<Told>| running.ledger.order(Order::Connections(told, Timestamp::now()));
+    let end = Told::ListEnd { complete: true };
+    list().await;
+    tell(vec![Told::Open(one.clone()), Told::Open(two.clone()), end.clone()]).await;
+    list().await;
+    tell(vec![Told::Ended(one.clone()), Told::Open(one), Told::Open(two), Told::Ended(three), end]).await;
+    running.ledger.order(Order::Tick(Timestamp::now() + jiff::SignedDuration::from_mins(6))).await;
+    settled(&running).await;
+    assert_eq!(running.ledger.summary().open, 1);
+    let mut counted = Vec::new();
+    while let Ok(event) = running.events.try_recv() {
+        if let Event::FlowsSeen { started, ended, .. } = event {
+            counted.push((started, ended));
+        }
+    }
+    assert_eq!(counted, [(3, 2)]);
     running.close().await;
 }
 
@@ -400,6 +458,7 @@ fn packet_head(prefix: &str, source: [u8; 4], port: u16) -> super::super::packet
         source_port: Some(40_000),
         destination_port: Some(port),
         icmp_type: None,
+        icmp_id: None,
     }
 }
 
