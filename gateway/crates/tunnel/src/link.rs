@@ -71,6 +71,11 @@ impl Link {
         now.checked_sub(self.tunn.time_since_last_handshake()?)
     }
 
+    /// Says whether there is a session; it asks the clock, so not for each packet.
+    pub(crate) fn has_session(&self) -> bool {
+        self.tunn.time_since_last_handshake().is_some()
+    }
+
     /// Encrypts a packet into a buffer that is at least [`crate::runs::Packer::room`] for it. Without a session the packet
     /// waits, and what is to be sent is a handshake.
     /// # Errors
@@ -79,9 +84,10 @@ impl Link {
         &mut self,
         packet: &[u8],
         buffer: &mut [u8],
+        has_session: bool,
     ) -> Result<Option<(usize, Endpoint)>, DropReason> {
         let endpoint = self.endpoint.ok_or(DropReason::NoEndpoint)?;
-        if self.tunn.time_since_last_handshake().is_some() {
+        if has_session {
             self.waiting = 0;
         } else if self.waiting >= MAX_WAITING {
             return Err(DropReason::QueueFull);
@@ -142,7 +148,7 @@ impl Link {
     /// Takes the next packet that waited for the session, encrypted.
     pub(crate) fn next_waiting(&mut self, buffer: &mut [u8]) -> Option<(usize, Endpoint)> {
         let endpoint = self.endpoint?;
-        if self.waiting == 0 || self.tunn.time_since_last_handshake().is_none() {
+        if self.waiting == 0 || !self.has_session() {
             return None;
         }
         match self.tunn.decapsulate(None, &[], buffer) {

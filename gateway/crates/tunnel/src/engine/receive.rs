@@ -24,6 +24,8 @@ use crate::{DropReason, Message, PublicKey, classify};
 const PIECE_BYTES: usize = 65_536;
 /// Packets that are written in one go.
 const MAX_PACKETS: usize = 128;
+/// Readings without asking whether there is something to read, or whether the tunnel closes.
+const MAX_ROUNDS: usize = 16;
 /// Room for an answer: a handshake message, or a packet that waited for one.
 const ANSWER_BYTES: usize = PIECE_BYTES + 64;
 
@@ -42,16 +44,20 @@ pub(super) fn run(shared: &Shared) {
     let mut metas = [RecvMeta::default(); BATCH_SIZE];
     let mut receiver = Receiver::new(shared);
     while shared.wait(Some(shared.wire.socket()), None::<&Timespec>) {
-        let mut slices = pieces.each_mut().map(|piece| IoSliceMut::new(piece));
-        let count = match shared.wire.receive(&mut slices, &mut metas) {
-            Ok(count) => count,
-            Err(error) if is_empty(&error) => continue,
-            Err(_) => {
-                shared.drops.count(DropReason::Malformed);
-                continue;
+        for _ in 0..MAX_ROUNDS {
+            // Whoever else is ready on this processor goes first: what he sends is taken in the same go, and joined. Where
+            // nobody is, this takes no time. It is a tenth of the throughput where processors are few.
+            std::thread::yield_now();
+            let mut slices = pieces.each_mut().map(|piece| IoSliceMut::new(piece));
+            match shared.wire.receive(&mut slices, &mut metas) {
+                Ok(count) => receiver.batch(pieces.iter().zip(&metas).take(count)),
+                Err(error) if is_empty(&error) => break,
+                Err(_) => {
+                    shared.drops.count(DropReason::Malformed);
+                    break;
+                }
             }
-        };
-        receiver.batch(pieces.iter().zip(&metas).take(count));
+        }
     }
 }
 
@@ -215,6 +221,8 @@ struct Held<'a> {
     peer: &'a Peer,
     link: MutexGuard<'a, Link>,
     is_open: bool,
+    /// The last source that was found to be the peer's own: mostly one stream's, looked up once.
+    own: Option<IpAddr>,
     packets: u64,
     bytes: u64,
 }
@@ -223,7 +231,7 @@ impl<'a> Held<'a> {
     fn take(table: &'a Table, index: u32, now: SystemTime) -> Option<Self> {
         let peer = table.by_index(index)?;
         let (link, is_open) = (peer.link(), peer.is_open(now));
-        Some(Self { index, peer, link, is_open, packets: 0, bytes: 0 })
+        Some(Self { index, peer, link, is_open, own: None, packets: 0, bytes: 0 })
     }
 
     fn open(&mut self, table: &Table, message: &[u8], from: Endpoint, inbox: &mut Inbox, shared: &Shared) {
@@ -250,9 +258,10 @@ impl<'a> Held<'a> {
         if length < header_bytes(source) {
             return self.peer.counters.drops.count(DropReason::InnerMalformed);
         }
-        if !table.owns(self.peer, source) {
+        if self.own != Some(source) && !table.owns(self.peer, source) {
             return self.peer.counters.drops.count(DropReason::InnerSource);
         }
+        self.own = Some(source);
         inbox.keep(length);
         self.packets += 1;
         self.bytes += length as u64;

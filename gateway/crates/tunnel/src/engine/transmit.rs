@@ -107,8 +107,15 @@ fn flush(shared: &Shared, packer: &mut Packer<Endpoint>) {
 fn seal(shared: &Shared, batch: &mut Batch, count: usize, packer: &mut Packer<Endpoint>) {
     let (table, now, mtu) = (shared.table(), SystemTime::now(), shared.device.mtu());
     let mut held: Option<Held<'_>> = None;
+    // What one read gives is mostly one stream's: its owner is looked up once.
+    let mut last: Option<(IpAddr, Option<usize>)> = None;
     for (packet, length) in batch.packets.iter_mut().zip(&batch.lengths).take(count) {
-        let owner = destination(packet, *length).and_then(|to| table.owner(to));
+        let to = destination(packet, *length);
+        let owner = match last {
+            Some((last, owner)) if to == Some(last) => owner,
+            _ => to.and_then(|to| table.owner(to)),
+        };
+        last = to.map(|to| (to, owner));
         if held.as_ref().map(|held| held.position) != owner {
             // The one lock is let go of before the next is taken.
             drop(held.take());
@@ -127,6 +134,8 @@ struct Held<'a> {
     peer: &'a Peer,
     link: MutexGuard<'a, Link>,
     is_open: bool,
+    /// Neither begins nor ends while the link is locked and nothing is received.
+    has_session: bool,
     packets: u64,
     bytes: u64,
 }
@@ -135,7 +144,8 @@ impl<'a> Held<'a> {
     fn take(table: &'a Table, position: usize, now: SystemTime) -> Option<Self> {
         let peer = table.peer(position)?;
         let (link, is_open) = (peer.link(), peer.is_open(now));
-        Some(Self { position, peer, link, is_open, packets: 0, bytes: 0 })
+        let has_session = link.has_session();
+        Some(Self { position, peer, link, is_open, has_session, packets: 0, bytes: 0 })
     }
 
     fn seal(&mut self, packet: &[u8], length: usize, packer: &mut Packer<Endpoint>) {
@@ -145,7 +155,7 @@ impl<'a> Held<'a> {
         let Some(room) = packer.room(packet.len()) else {
             return self.peer.counters.drops.count(DropReason::NotSent);
         };
-        match self.link.seal(packet, room) {
+        match self.link.seal(packet, room, self.has_session) {
             Ok(Some((message_bytes, to))) => packer.keep(message_bytes, to),
             Ok(None) => {}
             Err(reason) => return self.peer.counters.drops.count(reason),
