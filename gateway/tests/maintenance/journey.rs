@@ -214,7 +214,12 @@ fn a_session_is_found_again_after_edge_restarted() {
     site.set(SessionState::Open, None);
     site.wait_until("it is open", || lines(&site.home("suzuki.out")).contains("\"open\""));
     drop(echo_back(port, b"before"));
+    let held = echo_back(port, b"on its way");
     site.restart_edge();
+    site.wait_until("the end of what the former edge carried is told", || {
+        site.log().iter().any(|entry| entry.contains("connection-lost"))
+    });
+    drop(held);
     site.wait_until("bytes pass again", || {
         let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) else { return false };
         stream.set_read_timeout(Some(Duration::from_secs(3))).unwrap();
@@ -224,4 +229,24 @@ fn a_session_is_found_again_after_edge_restarted() {
     site.set(SessionState::Closed, Some("expired"));
     assert_eq!(vendor.wait().unwrap().code(), Some(6));
     assert!(lines(&site.home("suzuki.out")).contains("expired"));
+    // Every connection has a number of its own and one end: the second went with edge.
+    let numbers = |site: &Site, what: &str| -> Vec<u64> {
+        let entries = site.log().into_iter().map(|entry| serde_json::from_str(&entry).unwrap());
+        let changes = entries.map(|entry: serde_json::Value| entry["event"]["change"].clone());
+        let mut own: Vec<u64> = changes
+            .filter(|change| change["what"] == what)
+            .map(|change| change["connection"].as_u64().unwrap())
+            .collect();
+        own.sort_unstable();
+        own
+    };
+    assert_eq!(numbers(&site, "connection-lost"), [2]);
+    site.wait_until("every end is told", || {
+        let ends = [numbers(&site, "connection-closed"), numbers(&site, "connection-lost")].concat();
+        ends.len() == numbers(&site, "connection-opened").len()
+    });
+    let mut ends = [numbers(&site, "connection-closed"), numbers(&site, "connection-lost")].concat();
+    ends.sort_unstable();
+    assert_eq!(ends, numbers(&site, "connection-opened"));
+    assert_eq!(ends, (1..).take(ends.len()).collect::<Vec<u64>>());
 }

@@ -389,6 +389,7 @@ impl Event {
                 change: SessionChange::ConnectionOpened { .. } | SessionChange::ConnectionClosed { .. },
                 ..
             } => Origin::Role(Role::Edge),
+            Event::Session { change: SessionChange::ConnectionLost { .. }, .. } => Origin::Role(Role::Record),
             Event::File { .. } => Origin::Role(Role::Files),
         }
     }

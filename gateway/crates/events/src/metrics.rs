@@ -154,8 +154,8 @@ fn of_session(change: &SessionChange) -> Vec<Measure> {
             both.extend(Measure::some(Family::SessionBytes, &["sent"], *received));
             both
         }
-        // What it leads to is counted: opened, or closed.
-        SessionChange::Opening { .. } => Vec::new(),
+        // What it leads to is counted: opened, or closed. Of a lost connection nobody knows what it carried.
+        SessionChange::Opening { .. } | SessionChange::ConnectionLost { .. } => Vec::new(),
     }
 }
 

@@ -29,7 +29,8 @@ impl VpnChange {
     }
 }
 
-/// What happens to a maintenance session, from request to end. Core tells of the session, edge of its connections.
+/// What happens to a maintenance session, from request to end. Core tells of the session, edge of its connections, and
+/// record of those whose end edge cannot tell any more.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "what", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum SessionChange {
@@ -107,6 +108,11 @@ pub enum SessionChange {
         /// Bytes back.
         received: u64,
     },
+    /// A connection ended with the edge role that carried it: what it carried is not known.
+    ConnectionLost {
+        /// Its number within the session.
+        connection: u64,
+    },
 }
 
 impl SessionChange {
@@ -119,7 +125,8 @@ impl SessionChange {
             | SessionChange::ConnectionOpened { .. } => Class::Gate,
             SessionChange::Opened { .. }
             | SessionChange::Closed { .. }
-            | SessionChange::ConnectionClosed { .. } => Class::Critical,
+            | SessionChange::ConnectionClosed { .. }
+            | SessionChange::ConnectionLost { .. } => Class::Critical,
             SessionChange::Requested { .. } | SessionChange::Denied { .. } => Class::Ordinary,
         }
     }

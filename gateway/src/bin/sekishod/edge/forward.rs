@@ -60,6 +60,8 @@ async fn open(shared: &Shared, live: Arc<Live>) -> Result<Opened, Refusal> {
     }
     let target = shared.doors.connect(live.id.clone()).await.map_err(|error| refused(&error))?;
     let (carrying, number) = live.carry();
+    // Numbers go on where they were, also after this role was killed.
+    shared.books.keep();
     // Guard before path: what is not in the record does not begin.
     let change = SessionChange::ConnectionOpened { connection: number };
     let event = Event::Session { session: live.id.to_string(), change };

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use events::audit::{Entry, Writer};
-use events::{Deed, Event};
+use events::{Deed, Event, Role};
 use jiff::Timestamp;
 use policy::guideline::observation::{Deed as DeedKind, LastDone, Maintenance};
 use record::verify::{Report, Watchdog};
@@ -14,8 +14,8 @@ use super::sessions::Sessions;
 
 /// Entries read at once.
 const CHUNK_BYTES: usize = 1 << 20;
-/// Entries of deeds and of sessions hold one of these; the others need not be taken apart.
-const MARKS: [&[u8]; 2] = [br#""kind":"done""#, br#""kind":"session""#];
+/// Entries of deeds, of sessions and of a role's start hold one of these; the others need not be taken apart.
+const MARKS: [&[u8]; 3] = [br#""kind":"done""#, br#""kind":"session""#, br#""kind":"role-started""#];
 
 /// The deeds found in entries: what people do from time to time, and what came of maintenance sessions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,6 +29,9 @@ impl Deeds {
     pub(super) fn take(&mut self, entry: &Entry) {
         if let Event::Session { session, change } = &entry.event {
             return self.sessions.take(session, change, entry.at);
+        }
+        if let Event::RoleStarted { role: Role::Edge, .. } = &entry.event {
+            return self.sessions.edge_started(entry.at);
         }
         let Event::Done { deed, .. } = &entry.event else { return };
         let Some((kind, policy, person)) = kind_of(deed) else { return };
@@ -49,6 +52,11 @@ impl Deeds {
                 self.last.insert(kind, done);
             }
         }
+    }
+
+    /// Connections of sessions whose end nobody else will tell; each is given once.
+    pub(super) fn lost(&mut self, now: Timestamp) -> Vec<(String, u64)> {
+        self.sessions.lost(now)
     }
 
     /// What came of maintenance sessions.
@@ -129,7 +137,8 @@ impl Inspector {
 
     /// Reads every entry once for what the controls ask. What cannot be read is the verification's to tell.
     pub(super) fn history(&self) -> History {
-        let mut history = History::default();
+        let deeds = Deeds { sessions: Sessions::of_whole_log(), ..Deeds::default() };
+        let mut history = History { oldest_at: None, deeds };
         let mut next = 0;
         while let Some(rows) = self.chunk(next).filter(|rows| !rows.is_empty()) {
             for (index, bytes) in &rows {
@@ -195,5 +204,8 @@ mod tests {
         let event = Event::Session { session: "s-a".to_owned(), change };
         let bytes = Entry::new(Timestamp::UNIX_EPOCH, Writer::Admin(0), event).encode().unwrap();
         assert!(memmem(&bytes, MARKS[1]), "{}", String::from_utf8_lossy(&bytes));
+        let event = Event::RoleStarted { role: Role::Edge, version: String::new() };
+        let bytes = Entry::new(Timestamp::UNIX_EPOCH, Writer::Role(Role::Edge), event).encode().unwrap();
+        assert!(memmem(&bytes, MARKS[2]), "{}", String::from_utf8_lossy(&bytes));
     }
 }

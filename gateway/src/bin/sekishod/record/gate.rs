@@ -119,6 +119,7 @@ mod tests {
             (Role::Edge, Event::Vpn { peer: "p".to_owned(), change: VpnChange::Connected }),
             (Role::Core, Event::Vpn { peer: "p".to_owned(), change: VpnChange::Revoked }),
             (Role::Edge, session(SessionChange::ConnectionOpened { connection: 1 })),
+            (Role::Record, session(SessionChange::ConnectionLost { connection: 1 })),
             (Role::Core, session(SessionChange::Closed { why: "killed".to_owned(), by: None })),
             (Role::Files, file(FileChange::Released { kinds: Vec::new() })),
         ];

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use events::audit::{Entry, Writer};
 use events::event::text;
-use events::{Event, Role, Tally};
+use events::{Event, Role, SessionChange, Tally};
 use gateway::wire::record::{RecordAnswer, RecordAsk};
 use gateway::wire::{Answer, Ask, FaultKind};
 use jiff::Timestamp;
@@ -267,6 +267,7 @@ impl Recorder {
             bail!("the log's disk failed: {why}");
         }
         self.tell_room(&status);
+        self.tell_lost();
         match self.settings.changed() {
             Ok(None) => {}
             Ok(Some(settings)) => {
@@ -279,6 +280,19 @@ impl Recorder {
             self.inspect();
         }
         Ok(())
+    }
+
+    /// Tells the end of connections that ended with the edge role. What was told before this role began is known only once
+    /// the log was read.
+    fn tell_lost(&mut self) {
+        if self.known.history.is_none() {
+            return;
+        }
+        let lost = lock(&self.known.deeds).lost(Timestamp::now());
+        for (session, connection) in lost {
+            tracing::warn!(session, connection, "a connection ended with the edge role that carried it");
+            self.say(Event::Session { session, change: SessionChange::ConnectionLost { connection } });
+        }
     }
 
     fn tell_room(&mut self, status: &Status) {

@@ -1,7 +1,7 @@
 //! What entries hold of maintenance sessions: begun, approved, opened, ended. Of one session entries may come in any order,
 //! and the log is read beside what comes in: whatever was taken twice counts once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use events::SessionChange;
 use jiff::{SignedDuration, Timestamp};
@@ -11,6 +11,10 @@ use policy::guideline::observation::{Maintenance, Named};
 const SESSIONS_MAX: usize = 1024;
 /// How long after its last moment the end of a session may still be on its way to the log: core tells it when it is there.
 const END_LATE: SignedDuration = SignedDuration::from_mins(2);
+/// Connections of one session that are followed at once; of more, some are not told to be lost.
+const CONNECTIONS_MAX: usize = 1024;
+/// How long after a session's end edge may still tell the end of its connections.
+const CLOSE_LATE: SignedDuration = SignedDuration::from_secs(15);
 /// Ends by which a session was cut off for want of a record.
 const CUT_OFF: [&str; 2] = ["recorder-failed", "disk-full"];
 
@@ -20,6 +24,8 @@ pub(super) struct Sessions {
     known: BTreeMap<String, Course>,
     /// Opened sessions that are no longer known one by one.
     former: u32,
+    /// Entries come in the log's order, and none was left out: what is over needs not be remembered.
+    is_whole: bool,
 }
 
 /// What is known of one.
@@ -33,9 +39,20 @@ struct Course {
     until: Option<Timestamp>,
     ended_at: Option<Timestamp>,
     is_cut_off: bool,
+    /// Connections that carry, as far as is told, and since when.
+    open: BTreeMap<u64, Timestamp>,
+    /// Connections told to be over whose beginning may be told in what was not read yet.
+    over: BTreeSet<u64>,
+    /// Connections that ended with the edge role that carried them.
+    lost: BTreeSet<u64>,
 }
 
 impl Sessions {
+    /// For entries of the whole log in their order.
+    pub(super) fn of_whole_log() -> Self {
+        Sessions { is_whole: true, ..Sessions::default() }
+    }
+
     /// Takes up what an entry says of a session.
     pub(super) fn take(&mut self, session: &str, change: &SessionChange, at: Timestamp) {
         let course = self.known.entry(session.to_owned()).or_default();
@@ -53,11 +70,32 @@ impl Sessions {
                 course.is_cut_off |= CUT_OFF.contains(&why.as_str());
             }
             SessionChange::Denied { .. } => course.ended_at = course.ended_at.max(Some(at)),
-            SessionChange::Requested { .. }
-            | SessionChange::ConnectionOpened { .. }
-            | SessionChange::ConnectionClosed { .. } => {}
+            SessionChange::ConnectionOpened { connection } => course.begin(*connection, at),
+            SessionChange::ConnectionClosed { connection, .. }
+            | SessionChange::ConnectionLost { connection } => course.finish(*connection, self.is_whole),
+            SessionChange::Requested { .. } => {}
         }
         self.forget();
+    }
+
+    /// Another edge role began, at a time by its own clock: whatever a former one carried is over.
+    pub(super) fn edge_started(&mut self, at: Timestamp) {
+        for course in self.known.values_mut() {
+            course.lose(|begun_at| begun_at < at);
+        }
+    }
+
+    /// Connections whose end nobody will tell, each once: edge began anew, or their session is over and edge silent.
+    pub(super) fn lost(&mut self, now: Timestamp) -> Vec<(String, u64)> {
+        let mut lost = Vec::new();
+        for (session, course) in &mut self.known {
+            if course.ended_at.is_some_and(|at| now.duration_since(at) > CLOSE_LATE) {
+                course.lose(|_| true);
+            }
+            let own = std::mem::take(&mut course.lost);
+            lost.extend(own.into_iter().map(|connection| (session.clone(), connection)));
+        }
+        lost
     }
 
     /// Takes over what another found.
@@ -71,7 +109,13 @@ impl Sessions {
             course.until = course.until.max(found.until);
             course.ended_at = course.ended_at.max(found.ended_at);
             course.is_cut_off |= found.is_cut_off;
+            let over = std::mem::take(&mut course.over);
+            course.open.extend(found.open.into_iter().filter(|(connection, _)| !over.contains(connection)));
+            course.lost.extend(found.lost.difference(&over));
         }
+        // What was over before its beginning was read has been taken off, and no more of it comes.
+        self.known.values_mut().for_each(|course| course.over.clear());
+        self.is_whole = true;
         self.forget();
     }
 
@@ -105,6 +149,30 @@ impl Sessions {
             let Some(session) = oldest.map(|(session, _)| session.clone()) else { return };
             let was_opened = self.known.remove(&session).is_some_and(|course| course.is_opened);
             self.former = self.former.saturating_add(u32::from(was_opened));
+        }
+    }
+}
+
+impl Course {
+    fn begin(&mut self, connection: u64, at: Timestamp) {
+        if self.open.len() < CONNECTIONS_MAX {
+            self.open.insert(connection, at);
+        }
+    }
+
+    /// Takes the open connections that are meant for lost.
+    fn lose(&mut self, meant: impl Fn(Timestamp) -> bool) {
+        let (gone, open) = std::mem::take(&mut self.open).into_iter().partition(|(_, at)| meant(*at));
+        let gone: BTreeMap<u64, Timestamp> = gone;
+        self.open = open;
+        self.lost.extend(gone.into_keys());
+    }
+
+    fn finish(&mut self, connection: u64, is_whole: bool) {
+        self.open.remove(&connection);
+        self.lost.remove(&connection);
+        if !is_whole && self.over.len() < CONNECTIONS_MAX {
+            self.over.insert(connection);
         }
     }
 }
@@ -175,9 +243,59 @@ mod tests {
     #[test]
     fn what_was_read_twice_counts_once() {
         let all = [("s-a", opening(&["hana"]), 1), ("s-a", opened(90), 2), ("s-a", closed("killed"), 3)];
-        let (mut live, history) = (taken(&all[1..]), taken(&all));
+        let (mut live, mut history) = (taken(&all[1..]), Sessions::of_whole_log());
+        all.iter().for_each(|(session, change, second)| history.take(session, change, at(*second)));
         live.merge(history.clone());
         assert_eq!(live, history);
+    }
+
+    fn begun(connection: u64) -> SessionChange {
+        SessionChange::ConnectionOpened { connection }
+    }
+
+    fn finished(connection: u64) -> SessionChange {
+        SessionChange::ConnectionClosed { connection, sent: 0, received: 0 }
+    }
+
+    fn lost(session: &str, connection: u64) -> (String, u64) {
+        (session.to_owned(), connection)
+    }
+
+    #[test]
+    fn what_a_former_edge_carried_is_lost_once() {
+        let mut sessions = taken(&[
+            ("s-a", begun(1), 1),
+            ("s-a", begun(2), 1),
+            ("s-b", begun(1), 1),
+            ("s-a", finished(1), 2),
+        ]);
+        assert_eq!(sessions.lost(at(3)), []);
+        sessions.take("s-a", &begun(3), at(4));
+        sessions.edge_started(at(3));
+        assert_eq!(sessions.lost(at(5)), [lost("s-a", 2), lost("s-b", 1)], "3 is of the edge that began");
+        sessions.edge_started(at(6));
+        sessions.take("s-a", &SessionChange::ConnectionLost { connection: 3 }, at(6));
+        assert_eq!(sessions.lost(at(7)), [], "told already");
+    }
+
+    #[test]
+    fn what_is_open_long_after_its_session_is_lost() {
+        let mut sessions = taken(&[("s-a", begun(1), 1), ("s-a", closed("disconnected"), 10)]);
+        assert_eq!(sessions.lost(at(25)), [], "edge may still tell");
+        assert_eq!(sessions.lost(at(26)), [lost("s-a", 1)]);
+        assert_eq!(sessions.lost(at(27)), []);
+    }
+
+    #[test]
+    fn a_connection_is_not_lost_whose_end_came_while_the_log_was_read() {
+        let mut live = taken(&[("s-a", finished(1), 3), ("s-a", begun(2), 3), ("s-a", finished(2), 4)]);
+        let mut history = Sessions::of_whole_log();
+        for connection in 1..=3 {
+            history.take("s-a", &begun(connection), at(2));
+        }
+        live.merge(history);
+        live.take("s-a", &closed("finished"), at(5));
+        assert_eq!(live.lost(at(60)), [lost("s-a", 3)]);
     }
 
     #[test]
