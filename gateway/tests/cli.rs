@@ -148,3 +148,9 @@ fn the_command_line_does_not_link_libnftnl() {
     assert!(!needed(env!("CARGO_BIN_EXE_sekisho")).contains("nftnl"));
     assert!(needed(env!("CARGO_BIN_EXE_sekishod")).contains("nftnl"), "the test can tell");
 }
+
+/// What the policy lets be written, the tunnel carries.
+#[test]
+fn the_policy_takes_as_many_peers_as_the_tunnel() {
+    assert_eq!(policy::raw::LIMITS.peers, tunnel::MAX_PEERS);
+}

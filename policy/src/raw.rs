@@ -39,7 +39,8 @@ pub const LIMITS: Limits = Limits {
     services: 4_096,
     flows: 131_072,
     vendors: 1_024,
-    peers: 4_096,
+    // As many as the tunnel takes.
+    peers: 1_024,
     tests: 16_384,
     exceptions: 1_024,
 };

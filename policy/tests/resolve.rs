@@ -258,6 +258,18 @@ fn a_hundred_thousand_flows_resolve() {
 #[test]
 fn too_much_is_refused_with_a_word() {
     assert!(bad(&many_flows(LIMITS.flows)).has("too-many"));
+    let tunnel = "[vpn]\nlisten = \"udp/51820\"\naddress = [\"10.90.0.1/16\"]\n";
+    let peer = |number: usize| {
+        let key = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=";
+        format!(
+            "[[vpn.peer]]\nname = \"p{number}\"\nperson = \"hanako\"\npublic_key = \"{key}\"\nreach = []\n"
+        )
+    };
+    let peers = |count: usize| bad(&format!("{BASE}\n{tunnel}{}", (0..count).map(peer).collect::<String>()));
+    let found = peers(LIMITS.peers + 1);
+    let told = found.diagnostics.iter().find(|found| found.code == "too-many").unwrap();
+    assert!(told.message_en.contains("1025 VPN peers; 1024"), "{}", told.message_en);
+    assert!(!peers(LIMITS.peers).has("too-many"), "so many may be, each with a key of its own");
     assert!(bad(&format!("{BASE}#{}", "x".repeat(SOURCE_BYTES_MAX))).has("source-too-large"));
     assert!(bad(&BASE.replace("電子カルテの利用", &"長".repeat(2_000))).has("text-too-long"));
     let list = vec!["\"device:pc\""; 2_000].join(",");

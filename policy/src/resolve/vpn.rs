@@ -31,8 +31,7 @@ pub(super) fn vpn(
     let (item, tunnel) = (file.vpn.as_ref()?, tunnel?);
     let peer = &item.value.peer;
     if peer.len() > LIMITS.peers {
-        let found = Diagnostic::error("too-many", "there are too many VPN peers", "VPN利用者が多すぎます");
-        context.error(found.label(context.place(item.here()), "this section", "この節"));
+        context.error(too_many(peer.len(), context.place(item.here())));
         return None;
     }
     let mut seen = Peers::default();
@@ -42,6 +41,20 @@ pub(super) fn vpn(
     }
     let Tunnel { zone, listen_port, address, mtu } = tunnel;
     Some(Vpn { zone, listen_port, address, mtu, peers })
+}
+
+/// The tunnel takes no more.
+fn too_many(count: usize, place: Place) -> Diagnostic {
+    let most = LIMITS.peers;
+    let found = Diagnostic::error(
+        "too-many",
+        format!("there are {count} VPN peers; {most} is the most"),
+        format!("VPN利用者が{count}人います ({most}人まで)"),
+    );
+    found.label(place, "this section", "この節").help(
+        "remove peers that nobody uses any more; one gateway carries no more tunnels",
+        "使われていないVPN利用者を消してください。1台でこれ以上は運べません",
+    )
 }
 
 /// What no two peers may share.
