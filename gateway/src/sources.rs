@@ -1,12 +1,19 @@
-//! Reads a policy file and what it includes, inside the file's own directory, bounded.
+//! Reads a policy file, what it includes, and the certificate authorities that it names, inside the file's own directory,
+//! bounded.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use policy::raw::{SOURCE_BYTES_MAX, SOURCES_MAX, Sources, TOTAL_BYTES_MAX, includes};
+use policy::raw::{
+    AUTHORITY_BYTES_MAX, Beside, LIMITS, SOURCE_BYTES_MAX, SOURCES_MAX, Sources, TOTAL_BYTES_MAX, wanted,
+};
 use thiserror::Error;
+
+/// Most certificate authorities: a vendor has one at most.
+const AUTHORITIES_MAX: usize = LIMITS.vendors;
 
 /// Why a policy cannot be read.
 #[derive(Debug, Error)]
@@ -41,8 +48,8 @@ pub enum SourcesError {
 /// Reads a policy; `-` is the standard input, which can include nothing.
 ///
 /// # Errors
-/// [`SourcesError`] names the file. An included file that is missing is left to the policy's own error, which knows
-/// the line.
+/// [`SourcesError`] names the file. An included file that is missing, and whatever is wrong with a certificate authority,
+/// is left to the policy's own finding, which knows the line.
 pub fn read(path: &Path) -> Result<Sources, SourcesError> {
     if path == Path::new("-") {
         return Ok(Sources::single("stdin", text(io::stdin().lock(), path)?));
@@ -57,10 +64,10 @@ pub fn read(path: &Path) -> Result<Sources, SourcesError> {
 }
 
 fn gather(directory: &Path, main: String, main_text: String) -> Result<Sources, SourcesError> {
-    let mut wanted = includes(&main_text);
+    let mut open = wanted(&main_text);
     let mut total = main_text.len();
     let mut texts = BTreeMap::from([(main.clone(), main_text)]);
-    while let Some(name) = wanted.pop() {
+    while let Some(name) = open.includes.pop() {
         if texts.contains_key(&name) {
             continue;
         }
@@ -69,10 +76,41 @@ fn gather(directory: &Path, main: String, main_text: String) -> Result<Sources, 
         if texts.len() >= SOURCES_MAX || total > TOTAL_BYTES_MAX {
             return Err(SourcesError::TooMuch);
         }
-        wanted.extend(includes(&text));
+        let further = wanted(&text);
+        open.includes.extend(further.includes);
+        open.authorities.extend(further.authorities);
         texts.insert(name, text);
     }
-    Ok(Sources { main, texts })
+    let found = open.authorities.into_iter().filter_map(|name| beside(directory, &name).map(|is| (name, is)));
+    Ok(Sources { main, texts, authorities: found.take(AUTHORITIES_MAX).collect() })
+}
+
+/// A file beside the policy, if it is there.
+fn beside(directory: &Path, name: &str) -> Option<Beside> {
+    let unreadable = |error: &io::Error| Beside::Unreadable(error.to_string());
+    let real = match directory.join(name).canonicalize() {
+        Ok(real) => real,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+        Err(error) => return Some(unreadable(&error)),
+    };
+    if !real.starts_with(directory) {
+        return Some(Beside::Outside);
+    }
+    Some(contents(&real).unwrap_or_else(|error| unreadable(&error)))
+}
+
+/// The beginning of a plain file, as far as shows whether it is too long. What is no text is none of PEM either.
+fn contents(path: &Path) -> io::Result<Beside> {
+    // A pipe would be waited for.
+    let nonblocking = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).map_err(io::Error::other)?;
+    let file = OpenOptions::new().read(true).custom_flags(nonblocking).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is no plain file"));
+    }
+    let mut bytes = Vec::new();
+    let limit = u64::try_from(AUTHORITY_BYTES_MAX).unwrap_or(u64::MAX).saturating_add(1);
+    file.take(limit).read_to_end(&mut bytes)?;
+    Ok(Beside::Text(String::from_utf8_lossy(&bytes).into_owned()))
 }
 
 fn included(directory: &Path, name: &str) -> Result<Option<String>, SourcesError> {
@@ -121,6 +159,33 @@ mod tests {
         std::fs::remove_file(inside.path().join("flows.toml")).unwrap();
         symlink(outside.path().join("secret.toml"), inside.path().join("flows.toml")).unwrap();
         assert!(matches!(read(&main), Err(SourcesError::Outside { .. })));
+    }
+
+    #[test]
+    fn authorities_are_read_inside_the_directory_only_and_as_far_as_shows_what_they_are() {
+        let outside = tempfile::tempdir().unwrap();
+        std::fs::write(outside.path().join("ca.pem"), "secret").unwrap();
+        let inside = tempfile::tempdir().unwrap();
+        let at = |name: &str| inside.path().join(name);
+        let names = ["good", "none", "out", "pipe", "directory", "long"];
+        let vendor = |name: &&str| format!("[vendor.{name}]\nca = \"v/{name}.pem\"\n");
+        std::fs::write(at("clinic.toml"), "include = [\"more.toml\"]\n[vendor.up]\nca = \"../ca.pem\"")
+            .unwrap();
+        std::fs::write(at("more.toml"), names.iter().map(vendor).collect::<String>()).unwrap();
+        std::fs::create_dir(at("v")).unwrap();
+        std::fs::write(at("v/good.pem"), "PEM").unwrap();
+        symlink(outside.path().join("ca.pem"), at("v/out.pem")).unwrap();
+        rustix::fs::mkfifoat(rustix::fs::CWD, at("v/pipe.pem"), rustix::fs::Mode::RUSR).unwrap();
+        std::fs::create_dir(at("v/directory.pem")).unwrap();
+        std::fs::write(at("v/long.pem"), vec![b'x'; 1 << 20]).unwrap();
+        let found = read(&at("clinic.toml")).unwrap().authorities;
+        let of = |name: &str| found.get(&format!("v/{name}.pem"));
+        assert_eq!((of("good"), of("none")), (Some(&Beside::Text("PEM".to_owned())), None));
+        assert_eq!((of("out"), found.get("../ca.pem")), (Some(&Beside::Outside), None));
+        for odd in ["pipe", "directory"] {
+            assert!(matches!(of(odd), Some(Beside::Unreadable(_))), "{odd}: {:?}", of(odd));
+        }
+        assert!(matches!(of("long"), Some(Beside::Text(text)) if text.len() == AUTHORITY_BYTES_MAX + 1));
     }
 
     #[test]

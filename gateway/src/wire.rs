@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use policy::raw::Sources;
+use policy::raw::{Beside, Sources};
 use serde::{Deserialize, Serialize};
 
 pub mod console;
@@ -136,17 +136,22 @@ pub struct SourceTexts {
     pub main: String,
     /// Text of every source by name.
     pub texts: BTreeMap<String, String>,
+    /// Files of vendors' certificate authorities by the names that the policy gives them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub authorities: BTreeMap<String, Beside>,
 }
 
 impl From<Sources> for SourceTexts {
     fn from(sources: Sources) -> Self {
-        SourceTexts { main: sources.main, texts: sources.texts }
+        let Sources { main, texts, authorities } = sources;
+        SourceTexts { main, texts, authorities }
     }
 }
 
 impl From<SourceTexts> for Sources {
     fn from(sources: SourceTexts) -> Self {
-        Sources { main: sources.main, texts: sources.texts }
+        let SourceTexts { main, texts, authorities } = sources;
+        Sources { main, texts, authorities }
     }
 }
 

@@ -20,7 +20,7 @@ fn stored(name: &str, next: u32, bytes: usize) -> Stored {
     let texts = BTreeMap::from([(name.to_owned(), "#".repeat(bytes))]);
     let mut ledger = Ledger::default();
     ledger.raise_floor(next);
-    let sources = SourceTexts { main: name.to_owned(), texts };
+    let sources = SourceTexts { main: name.to_owned(), texts, authorities: BTreeMap::new() };
     Stored::new(sources, ledger, Ruleset::default().id(), Timestamp::UNIX_EPOCH, 0)
 }
 

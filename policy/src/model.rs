@@ -437,8 +437,8 @@ pub struct Target {
 pub struct Vendor {
     /// Name.
     pub name: String,
-    /// File name of its certificate authority.
-    pub ca: Option<String>,
+    /// Its own certificate authority, by which its engineers may be known.
+    pub ca: Option<Authority>,
     /// Pinned keys of its engineers, in place of a certificate authority.
     pub keys: Vec<String>,
     /// Last day of the contract.
@@ -451,6 +451,36 @@ pub struct Vendor {
     pub files: BTreeMap<String, FileRule>,
     /// Where it is written.
     pub place: Place,
+}
+
+/// A vendor's own certificate authority.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Authority {
+    /// The file that the policy names.
+    pub file: String,
+    /// What the file holds; `None` where it is not there, and nobody comes in by it.
+    pub certificate: Option<AuthorityCertificate>,
+    /// Where it is written.
+    pub place: Place,
+}
+
+/// The certificate of an authority.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct AuthorityCertificate {
+    /// PEM, of nothing but the certificate.
+    pub pem: String,
+    /// SHA-256 of its SubjectPublicKeyInfo, as lower-case hex: a renewed certificate of one key is one authority.
+    pub key: String,
+    /// From when on it vouches for nobody.
+    pub not_after: Timestamp,
+}
+
+impl Vendor {
+    /// The certificate of its own authority, if the policy came with it.
+    #[must_use]
+    pub fn authority(&self) -> Option<&AuthorityCertificate> {
+        self.ca.as_ref()?.certificate.as_ref()
+    }
 }
 
 /// The door of remote maintenance.

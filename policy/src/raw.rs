@@ -18,7 +18,7 @@ pub use document::{
 };
 pub use index::Index;
 pub(crate) use sources::is_relative_name;
-pub use sources::{Sources, includes};
+pub use sources::{Beside, Sources, Wanted, includes, wanted};
 
 /// The version of the language, written as `schema = 1`.
 pub const SCHEMA: i64 = 1;
@@ -28,6 +28,8 @@ pub const SOURCE_BYTES_MAX: usize = 16 << 20;
 pub const TOTAL_BYTES_MAX: usize = 64 << 20;
 /// Most sources.
 pub const SOURCES_MAX: usize = 256;
+/// Longest file of a vendor's certificate authority, in bytes.
+pub const AUTHORITY_BYTES_MAX: usize = 16 << 10;
 /// Most includes above one another.
 pub const INCLUDE_DEPTH_MAX: usize = 8;
 /// Most entries of one kind in a policy: flows, tests, devices' upper bound and so on are given by [`Limits`].

@@ -12,6 +12,7 @@ use crate::diagnostic::{Diagnostic, Report};
 use crate::model::{Policy, Source};
 use crate::raw::{File, Sources, parse};
 
+mod authority;
 mod builtin;
 mod clinic;
 mod context;
@@ -85,7 +86,7 @@ fn whole(context: &mut Context<'_>, file: &File, sources: &Sources) -> Option<Po
     let tests = promises::promises(context, file, &names);
     let exceptions = flows::exceptions(context, file, &flows);
     let vpn = vpn::vpn(context, file, tunnel, &names, &persons);
-    let vendors = vendors::vendors(context, file, &names, &persons);
+    let vendors = vendors::vendors(context, file, &names, &persons, &sources.authorities);
     builtin::warn_without_management(context, &names, &flows);
     let evidence = evidence::evidence(context, file);
     let metrics = metrics::metrics(context, file, &names, &flows, vpn.as_ref());

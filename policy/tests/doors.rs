@@ -3,7 +3,6 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests may fail loudly")]
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use policy::check::check;
@@ -207,15 +206,14 @@ fn the_vpn_keeps_its_invariants() {
 fn the_doors_roles_are_told_what_they_need() {
     let peers = peer("note", 0, "hanako", "\"device:server:https\"", "address = [\"10.90.0.9\"]\n");
     let policy = policy(&format!("{VPN}mtu = 1380\n{peers}{VENDOR}"));
-    let authorities = BTreeMap::from([("acme.pem".to_owned(), "PEM".to_owned())]);
-    let text = edge_conf(&policy, &authorities).unwrap();
+    let text = edge_conf(&policy).unwrap();
     let edge: EdgeSettings = serde_json::from_str(&text).unwrap();
     let vpn = edge.vpn.unwrap();
     assert_eq!((vpn.listen_port, vpn.mtu, vpn.interface.as_str()), (51820, 1380, VPN_INTERFACE));
     assert_eq!(format!("{:?}", vpn.peers.first().unwrap().allowed_ips), "[10.90.0.9/32]");
     let maintenance = edge.maintenance.unwrap();
     assert_eq!((maintenance.port, maintenance.vendors.len()), (8443, 1));
-    assert_eq!(maintenance.vendors.first().unwrap().ca_pem.as_deref(), Some("PEM"));
+    assert_eq!(maintenance.vendors.first().unwrap().ca_pem, None, "the file of its authority is not there");
     assert!(!text.contains("佐倉"), "edge learns no name of a person");
     let files: FilesSettings = serde_json::from_str(&files_conf(&policy).unwrap()).unwrap();
     let acme = files.vendors.first().unwrap();

@@ -29,7 +29,7 @@ fn bad(text: &str) -> policy::diagnostic::Report {
 
 fn sources(texts: &[(&str, &str)]) -> Sources {
     let texts = texts.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
-    Sources { main: "main.toml".to_owned(), texts }
+    Sources { main: "main.toml".to_owned(), texts, ..Sources::default() }
 }
 
 fn flow<'a>(policy: &'a Policy, name: &str) -> &'a policy::model::Flow {

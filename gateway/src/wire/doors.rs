@@ -125,6 +125,8 @@ pub enum DoorsAsk {
     Request {
         /// Whose certificate finished the handshake.
         engineer: KeyId,
+        /// What a vendor's own authority says of that key, where it is not on core's list.
+        vouched: Option<Vouched>,
         /// The target as the policy writes it, such as `device:ehr-server:ssh`.
         target: Text,
         /// What for.
@@ -171,6 +173,20 @@ pub enum DoorsAsk {
     },
     /// Who may finish a handshake.
     Engineers {},
+}
+
+/// What a certificate of a vendor's own authority says, which edge has verified. Core holds it against the policy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Vouched {
+    /// The vendor.
+    pub vendor: Text,
+    /// The authority's key.
+    pub authority: KeyId,
+    /// Whom the certificate names.
+    pub name: Text,
+    /// When the certificate ends.
+    pub not_after: Timestamp,
 }
 
 /// Why edge says that a session is over.
@@ -299,6 +315,8 @@ pub struct Engineers {
     pub enrolled: Vec<Engineer>,
     /// One-time keys that may enrol, and nothing else.
     pub invitations: Vec<Invitation>,
+    /// Keys that stay out although a vendor's own authority vouches for them.
+    pub barred: Vec<KeyId>,
 }
 
 /// An engineer of a vendor.

@@ -245,6 +245,8 @@ impl SessionRow {
 pub enum VendorsAsk {
     /// Engineers and invitations.
     List {},
+    /// The clinic's maintenance authority. Answered by [`VendorsAnswer::Authority`].
+    Authority {},
     /// A one-time code for an engineer. Answered by [`VendorsAnswer::Invited`].
     Invite {
         /// The vendor, as the policy names it.
@@ -264,7 +266,7 @@ impl VendorsAsk {
     #[must_use]
     pub const fn is_write(&self) -> bool {
         match self {
-            VendorsAsk::List {} => false,
+            VendorsAsk::List {} | VendorsAsk::Authority {} => false,
             VendorsAsk::Invite { .. } | VendorsAsk::Revoke { .. } => true,
         }
     }
@@ -280,6 +282,11 @@ pub enum VendorsAnswer {
         enrolled: Vec<Engineer>,
         /// With a code that was not used yet.
         invitations: Vec<Invitation>,
+    },
+    /// Its certificate, by which engineers know the gateway.
+    Authority {
+        /// PEM.
+        certificate: String,
     },
     /// The code, shown once and kept nowhere.
     Invited {

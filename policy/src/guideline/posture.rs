@@ -260,7 +260,7 @@ fn accounts(policy: &Policy, today: Date) -> Accounts {
         vendors_maintaining: u32::try_from(maintaining.len()).unwrap_or(u32::MAX),
         vendors_ended: vendors(&|vendor| vendor.contract_until.is_some_and(|day| day < today)),
         vendors_without_end: vendors(&|vendor| vendor.contract_until.is_none()),
-        vendors_unproved: vendors(&|vendor| vendor.ca.is_none() && vendor.keys.is_empty()),
+        vendors_unnamed: vendors(&|vendor| !vendor.keys.is_empty()),
         vendors_sharing_key: vendors(&|vendor| vendor.keys.iter().any(|key| shared(&vendor_keys, key))),
         vendors_without_window: vendors(&|vendor| {
             vendor.maintenance.as_ref().is_some_and(|work| work.windows.is_none())

@@ -59,7 +59,7 @@ fn refuse_sizes(sources: &Sources) -> Option<Diagnostic> {
     if let Some((name, _)) = sources.texts.iter().find(|(_, text)| text.len() > SOURCE_BYTES_MAX) {
         return Some(messages::source_too_large(name));
     }
-    let total: usize = sources.texts.values().map(String::len).sum();
+    let total: usize = sources.texts.values().map(String::len).sum::<usize>() + sources.beside_bytes();
     (total > TOTAL_BYTES_MAX).then(|| messages::source_too_large(&sources.main))
 }
 

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use super::ByName;
+use super::authority::{authority, refuse_shared};
 use super::context::Context;
 use super::endpoints::{self, Names};
 use super::people;
 use super::vpn::duration_s;
 use crate::diagnostic::{Diagnostic, brief};
 use crate::model::{FileRule, Maintenance, Person, Vendor};
-use crate::raw::{self, At, Attestation, File, Item, Named, Spot, Words};
+use crate::raw::{self, At, Attestation, Beside, File, Item, Named, Spot, Words};
 use crate::time::parse_size_bytes;
 
 /// Longest maintenance session.
@@ -24,12 +25,14 @@ pub(super) fn vendors(
     file: &File,
     names: &Names<'_>,
     persons: &ByName<Person>,
+    beside: &BTreeMap<String, Beside>,
 ) -> BTreeMap<String, Vendor> {
     let mut vendors = BTreeMap::new();
     for named in &file.vendors {
-        let vendor = vendor(context, named, names, persons);
+        let vendor = vendor(context, named, names, persons, beside);
         vendors.entry(named.name.value.clone()).or_insert(vendor);
     }
+    refuse_shared(context, &vendors);
     vendors
 }
 
@@ -38,18 +41,17 @@ fn vendor(
     named: &Named<raw::Vendor>,
     names: &Names<'_>,
     persons: &ByName<Person>,
+    beside: &BTreeMap<String, Beside>,
 ) -> Vendor {
     let item = &named.item;
     let raw::Vendor { ca, keys, contract_until, responsibility, maintenance, files } = &item.value;
     let contract_until_day = contract_until.as_ref().and_then(|day| context.day(item, day));
     contract(context, named, contract_until_day);
     identity(context, named);
-    if let Some(ca) = ca {
-        file_name(context, item, ca);
-    }
+    let ca = ca.as_ref().filter(|ca| file_name(context, item, ca));
     Vendor {
         name: named.name.value.clone(),
-        ca: ca.as_ref().map(|ca| ca.value.clone()),
+        ca: ca.map(|ca| authority(context, item, ca, beside)),
         keys: people::texts(context, item, keys, "keys"),
         contract_until: contract_until_day,
         responsibility: context.optional_text(item, responsibility.as_ref(), "responsibility"),
@@ -82,35 +84,24 @@ fn contract(context: &mut Context<'_>, named: &Named<raw::Vendor>, until: Option
     ));
 }
 
-/// One way to know the vendor's engineers.
+/// One way to know the vendor's engineers besides the clinic's own invitations.
 fn identity(context: &mut Context<'_>, named: &Named<raw::Vendor>) {
-    let raw::Vendor { ca, keys, maintenance, .. } = &named.item.value;
-    let name = brief(&named.name.value);
-    let place = context.place(named.here());
-    if ca.is_some() && !keys.0.is_empty() {
-        let found = Diagnostic::error(
-            "ca-and-keys",
-            format!("the vendor `{name}` has both `ca` and `keys`"),
-            format!("保守事業者 `{name}` に `ca` と `keys` が両方書かれています"),
-        );
-        context.error(
-            found
-                .label(place, "two ways to know its engineers", "担当者の確認方法が2つあります")
-                .help("keep one of the two", "どちらか一方にしてください"),
-        );
-    } else if ca.is_none() && keys.0.is_empty() && maintenance.is_some() {
-        let found = Diagnostic::warning(
-            "vendor-without-identity",
-            format!(
-                "the vendor `{name}` has neither `ca` nor `keys`: its engineers cannot be told from strangers"
-            ),
-            format!("保守事業者 `{name}` に `ca` も `keys` もないため、担当者を確認できません"),
-        );
-        context.warn(found.label(place, "no identity", "確認方法がありません").help(
-            "ask the vendor for its certificate authority, and write its file name in `ca`",
-            "事業者から認証局の証明書を受け取り、ファイル名を `ca` に書いてください",
-        ));
+    let raw::Vendor { ca, keys, .. } = &named.item.value;
+    if ca.is_none() || keys.0.is_empty() {
+        return;
     }
+    let name = brief(&named.name.value);
+    let found = Diagnostic::error(
+        "ca-and-keys",
+        format!("the vendor `{name}` has both `ca` and `keys`"),
+        format!("保守事業者 `{name}` に `ca` と `keys` が両方書かれています"),
+    );
+    let place = context.place(named.here());
+    context.error(
+        found
+            .label(place, "two ways to know its engineers", "担当者の確認方法が2つあります")
+            .help("keep one of the two", "どちらか一方にしてください"),
+    );
 }
 
 fn maintenance(
@@ -181,7 +172,9 @@ fn file_rule(
     persons: &ByName<Person>,
 ) -> FileRule {
     let raw::FileRule { accept, attestation, max_size, drop, signers, approvals } = &rule.value;
-    signers.0.iter().for_each(|signer| file_name(context, item, signer));
+    for signer in &signers.0 {
+        file_name(context, item, signer);
+    }
     FileRule {
         accept: people::texts(context, item, accept, "accept"),
         attestation_required: attestation.as_ref().is_some_and(|word| word.value == Attestation::Required),
@@ -239,10 +232,10 @@ fn directory(context: &mut Context<'_>, item: &Item<raw::Vendor>, name: &At<Stri
     None
 }
 
-/// The caller reads these files below the policy's directory.
-fn file_name(context: &mut Context<'_>, item: &Item<raw::Vendor>, name: &At<String>) {
+/// The caller reads these files below the policy's directory; whether it can.
+fn file_name(context: &mut Context<'_>, item: &Item<raw::Vendor>, name: &At<String>) -> bool {
     if raw::is_relative_name(&name.value) {
-        return;
+        return true;
     }
     let shown = brief(&name.value);
     let found = Diagnostic::error(
@@ -254,6 +247,7 @@ fn file_name(context: &mut Context<'_>, item: &Item<raw::Vendor>, name: &At<Stri
         "write a path below the policy's directory, such as `vendors/acme-emr.pem`",
         "`vendors/acme-emr.pem` のように、通信方針のフォルダより下の場所を書いてください",
     ));
+    false
 }
 
 fn words(words: &Words) -> Vec<String> {

@@ -467,10 +467,10 @@ pub(crate) const PEOPLE: &[Case] = &[
         "/etc/passwd",
     ),
     add(
-        "vendor-stranger",
-        "vendor-without-identity",
-        "[vendor.acme]\ncontract_until = 2027-03-31\n[vendor.acme.maintenance]\ntargets = []\nmax_duration = \"2h\"\napprovals = [\"clinic\"]\n",
-        "[vendor.acme]",
+        "vendor-authority",
+        "authority-missing",
+        "[vendor.acme]\nca = \"vendors/acme.pem\"\ncontract_until = 2027-03-31\n",
+        "vendors/acme.pem",
     ),
     add(
         "approval-factor",

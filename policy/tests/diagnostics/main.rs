@@ -140,6 +140,10 @@ fn every_code_in_the_source_has_a_case() {
         "too-many-pairs",
         "text-too-long",
         "list-too-long",
+        "authority-unreadable",
+        "authority-ended",
+        "bad-authority",
+        "shared-authority",
     ]);
     let missing: Vec<String> = codes_in_source()
         .into_iter()

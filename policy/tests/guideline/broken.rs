@@ -370,7 +370,12 @@ fn accounts_are_weak_or_over() {
     let found = changed("contract_until = 2030-03-31", "contract_until = 2026-03-31");
     expect(&found, "rm-account-lifecycle", State::Failed);
     expect(&changed("contract_until = 2030-03-31\n", ""), "rm-account-lifecycle", State::Warning);
-    expect(&changed("ca = \"vendors/acme-emr.pem\"\n", ""), "rm-dedicated-account", State::Failed);
+    let vendor = "[vendor.acme-emr]\n";
+    expect(&with_policy(CLINIC), "rm-dedicated-account", State::Ok);
+    let own = format!("{vendor}ca = \"vendors/acme-emr.pem\"\n");
+    expect(&changed(vendor, &own), "rm-dedicated-account", State::Ok);
+    let nameless = format!("{vendor}keys = [\"0123\"]\n");
+    expect(&changed(vendor, &nameless), "rm-dedicated-account", State::Failed);
     let single = changed(
         "session = \"8h\"",
         "session = \"8h\"\n[[vpn.peer]]\nname = \"second\"\nperson = \"ichiro\"\npublic_key = \"HIgo9xNzJMWLKASShiTqIybxZ0U3wGLiUeJ1PKf8ykw=\"\nreach = [\"device:ehr-server:https\"]\n",

@@ -27,7 +27,7 @@ pub(crate) fn policy(text: &str) -> Policy {
 }
 
 pub(crate) fn policy_at(text: &str, now: Timestamp) -> Policy {
-    let sources = Sources { main: "clinic.toml".into(), texts: [("clinic.toml".into(), text.into())].into() };
+    let sources = Sources::single("clinic.toml", text);
     policy::load(&sources, now).map(|resolved| resolved.policy).unwrap_or_else(|report| panic!("{report:?}"))
 }
 

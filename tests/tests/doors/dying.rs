@@ -13,6 +13,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::{
+    own,
     ready::Ready,
     rota::{self, Rota},
     site::Random,
@@ -32,6 +33,7 @@ const AWAY_MS: usize = 600;
 /// How long an inspection is waited for that should be killed.
 const INSPECTION_LIMIT: Duration = Duration::from_secs(10);
 const LINES: usize = 30_000;
+const CARRIED_PORT: u16 = 2280;
 /// Engineers on machines of their own: one address may not come in so often.
 const ENGINEERS: [(&str, &str); 3] = [("vendor", "suzuki"), ("doctor", "sato"), ("web", "tanaka")];
 
@@ -39,10 +41,14 @@ const ENGINEERS: [(&str, &str); 3] = [("vendor", "suzuki"), ("doctor", "sato"), 
 fn whichever_role_is_killed_whenever_nothing_stays_half_open() {
     let kills = if std::env::var_os("SEKISHO_LONG").is_some() { ALL_KILLS } else { KILLS };
     let mut random = Random::new("kills");
-    during(&format!("{}{FILES}", rota::policy()), |ready, roles, inspections| {
+    let policy = format!("{}{FILES}", rota::policy());
+    during(&policy, |ready, roles, inspections| {
         let engineers = ENGINEERS.map(|(host, name)| Engineer::enrolled(ready, host, name));
         ready.echo("ehr-server", 22);
         let (mut rota, mut seen) = (Rota::new(ready), Seen::default());
+        // They need these roles too, and the persons with their codes.
+        own::come_in_by_certificates(ready, &mut rota, &policy);
+        what_edge_carried_has_an_end(ready, &engineers[1], &mut rota, roles);
         for number in 0..kills {
             let round = Round {
                 number,
@@ -72,6 +78,44 @@ fn an_ending_that_the_record_could_not_take_is_told_by_the_next_run() {
     ready.site.role("sekisho-record").signal(Signal::CONT).unwrap();
     ready.site.start_core();
     eventually("the ending is in the log", || !endings(&ready, &session).is_empty());
+}
+
+/// SIGKILL to edge while it carries a connection: the log has that connection's end, once, and later ones have theirs.
+fn what_edge_carried_has_an_end(ready: &Ready, engineer: &Engineer<'_>, rota: &mut Rota, roles: &mut Roles) {
+    let session = engineer.request("tcp").unwrap();
+    let held = engineer.connect(&session, "tcp", CARRIED_PORT);
+    assert!(rota.approve(ready, &session));
+    eventually("the session is open", || held.said().contains("\"open\""));
+    drop(engineer.connected(CARRIED_PORT).expect("a connection that ends by itself"));
+    let carried = engineer.connected(CARRIED_PORT).expect("a connection that edge takes along");
+    roles.kill("sekisho-edge");
+    roles.start(&ready.site, "sekisho-edge");
+    eventually("the end of what edge carried is in the log", || {
+        connections(ready, &session, "connection-lost") == [2]
+    });
+    drop(carried);
+    // The session may go on: its engineer comes back.
+    eventually("a word comes back again", || engineer.echoes(CARRIED_PORT));
+    ready.site.run(&["session", "kill", session.as_str()]).succeeded();
+    let opened = || connections(ready, &session, "connection-opened");
+    let ends = || {
+        let mut ends = connections(ready, &session, "connection-closed");
+        ends.extend(connections(ready, &session, "connection-lost"));
+        ends.sort_unstable();
+        ends
+    };
+    eventually("every connection has one end", || ends() == opened());
+    assert!(opened().len() > 2 && connections(ready, &session, "connection-lost") == [2]);
+}
+
+/// Numbers of connections of which the log says this.
+fn connections(ready: &Ready, session: &SessionId, what: &str) -> Vec<u64> {
+    let events = ready.logged("session");
+    let own = events.iter().filter(|event| event["session"] == session.as_str());
+    let changes = own.map(|event| &event["change"]).filter(|change| change["what"] == what);
+    let mut numbers: Vec<u64> = changes.map(|change| change["connection"].as_u64().unwrap()).collect();
+    numbers.sort_unstable();
+    numbers
 }
 
 fn milliseconds(count: usize) -> Duration {

@@ -77,6 +77,7 @@ impl Edge {
         let text = |text: &str| text.to_owned().try_into().unwrap();
         self.ask(DoorsAsk::Request {
             engineer,
+            vouched: None,
             target: text(target),
             purpose: text("サーバの更新"),
             duration_s,

@@ -27,6 +27,8 @@ mod journey;
 #[cfg(test)]
 mod kill;
 #[cfg(test)]
+mod own;
+#[cfg(test)]
 mod packets;
 #[cfg(test)]
 mod ready;

@@ -164,10 +164,14 @@ pub(crate) struct Engineer<'a> {
 }
 
 impl<'a> Engineer<'a> {
+    /// One with a home of his own, which is empty.
+    pub(crate) fn of_home(ready: &'a Ready, host: &'static str, name: &str) -> Self {
+        Self { ready, host, home: ready.site.files().join(format!("engineer-{name}")) }
+    }
+
     /// One whom the clinic invited and who enrolled.
     pub(crate) fn enrolled(ready: &'a Ready, host: &'static str, name: &str) -> Self {
-        let home = ready.site.files().join(format!("engineer-{name}"));
-        let engineer = Self { ready, host, home };
+        let engineer = Self::of_home(ready, host, name);
         let invited = ready.site.run(&["--json", "vendor", "invite", "acme", "--engineer", name]).succeeded();
         let code = invited.json()["code"].as_str().unwrap().to_owned();
         // The door hears of an invitation within a second or so.
@@ -211,20 +215,26 @@ impl<'a> Engineer<'a> {
         Held { child: command.spawn().unwrap(), said }
     }
 
-    /// Whether a word comes back by way of the local port.
-    pub(crate) fn echoes(&self, port: u16) -> bool {
+    /// A connection by way of the local port, over which a word came back.
+    pub(crate) fn connected(&self, port: u16) -> Option<std::net::TcpStream> {
         use std::io::{Read as _, Write as _};
         let at = SocketAddr::from(([127, 0, 0, 1], port));
         let host = self.ready.site.lab().host(self.host).unwrap();
         host.run_in(|| {
-            let Ok(mut stream) = std::net::TcpStream::connect_timeout(&at, Duration::from_secs(2)) else {
-                return false;
-            };
+            let mut stream = std::net::TcpStream::connect_timeout(&at, Duration::from_secs(2)).ok()?;
             stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
             let mut back = [0; 5];
-            stream.write_all(b"hello").is_ok() && stream.read_exact(&mut back).is_ok() && &back == b"hello"
+            let came = stream.write_all(b"hello").is_ok()
+                && stream.read_exact(&mut back).is_ok()
+                && &back == b"hello";
+            came.then_some(stream)
         })
         .unwrap()
+    }
+
+    /// Whether a word comes back by way of the local port.
+    pub(crate) fn echoes(&self, port: u16) -> bool {
+        self.connected(port).is_some()
     }
 }
 

@@ -139,6 +139,7 @@ impl Visitor {
         let (target, purpose) = (text(TARGET), text("サーバの更新"));
         let asked = self.edge.ask(DoorsAsk::Request {
             engineer: key_id(ENGINEER),
+            vouched: None,
             target,
             purpose,
             duration_s: DURATION_S,

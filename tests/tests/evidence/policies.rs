@@ -46,7 +46,7 @@ fn with(changes: &[(&str, &str)]) -> String {
 pub(crate) fn careless_accounts() -> String {
     let vague = with(&[
         ("contract_until = 2030-03-31", "contract_until = 2026-03-31"),
-        ("ca = \"vendors/acme-emr.pem\"\n", ""),
+        ("[vendor.acme-emr]\n", "[vendor.acme-emr]\nkeys = [\"0123\"]\n"),
         ("responsibility = \"サーバの更新は acme-emr が行う\"", ""),
     ]);
     format!(

@@ -1,5 +1,6 @@
 //! Who may finish a handshake with the gateway: engineers whose key is on the list and whose certificate somebody trusted
-//! signed, and holders of an invitation, by its one-time key. Everybody else gets an alert, and nothing else.
+//! signed, engineers whom a vendor's own authority vouches for, and holders of an invitation, by its one-time key. Everybody
+//! else gets an alert, and nothing else.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -17,6 +18,8 @@ use rustls::{
 use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 
 use crate::key::KeyId;
+use crate::tls;
+use crate::vouch::{Authority, Holder, Vouched};
 
 /// id-kp-clientAuth (RFC 5280, 4.2.1.12) as the bytes of an object identifier.
 const EKU_CLIENT_AUTH: &[u8] = &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, 0x02];
@@ -45,19 +48,38 @@ pub struct Guests {
     pub engineers: BTreeMap<KeyId, Engineer>,
     /// One-time keys of invitations.
     pub invitations: BTreeSet<KeyId>,
+    /// Keys that stay out, whoever vouches for them.
+    pub barred: BTreeSet<KeyId>,
 }
 
 /// In what quality somebody came in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Quality {
-    /// As an engineer with a certificate.
+    /// As an engineer on the list.
     Engineer(Engineer),
+    /// As an engineer of whom a vendor's own authority says so.
+    Vouched(Vouched),
     /// With an invitation: may have a key certified, and nothing else.
     Invited,
 }
 
+impl Quality {
+    /// Whether somebody who came in so is still the same in the other quality: later dates change nobody.
+    #[must_use]
+    pub fn is_as(&self, other: &Quality) -> bool {
+        match (self, other) {
+            (Quality::Engineer(one), Quality::Engineer(two)) => one.vendor == two.vendor,
+            (Quality::Vouched(one), Quality::Vouched(two)) => {
+                one.vendor == two.vendor && one.authority == two.authority
+            }
+            (Quality::Invited, Quality::Invited) => true,
+            (Quality::Engineer(_) | Quality::Vouched(_) | Quality::Invited, _) => false,
+        }
+    }
+}
+
 impl Guests {
-    /// In what quality the holder of a key may come in now.
+    /// In what quality the holder of a key on the list may come in now.
     #[must_use]
     pub fn quality(&self, key: &KeyId, now: Timestamp) -> Option<Quality> {
         if let Some(engineer) = self.engineers.get(key).filter(|engineer| now < engineer.not_after) {
@@ -65,6 +87,64 @@ impl Guests {
         }
         self.invitations.contains(key).then_some(Quality::Invited)
     }
+
+    /// In what quality the holder of a certificate may come in now. That he holds its key is proved by the handshake's
+    /// signature.
+    ///
+    /// # Errors
+    /// Says what the peer's alert says.
+    pub fn admit(
+        &self,
+        certificate: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: Timestamp,
+    ) -> Result<Quality, Error> {
+        let parsed = EndEntityCert::try_from(certificate).map_err(|_| CertificateError::BadEncoding)?;
+        let key = KeyId::of_spki(&parsed.subject_public_key_info());
+        let chain = Chain { certificate: &parsed, intermediates, now: unix_time(now) };
+        match self.quality(&key, now) {
+            // What the certificate of an invitation says is nothing.
+            Some(quality @ (Quality::Invited | Quality::Vouched(_))) => Ok(quality),
+            Some(Quality::Engineer(engineer)) => {
+                let own = self.vendors.get(&engineer.vendor).filter(|of| is_valid(of, now));
+                let trusted = self.authority.iter().chain(own);
+                chain.verify(&tls::algorithms(), trusted, KeyUsage::required(EKU_CLIENT_AUTH))?;
+                Ok(Quality::Engineer(engineer))
+            }
+            None if self.barred.contains(&key) => Err(CertificateError::Revoked.into()),
+            None => {
+                let (vendor, authority) = self.vouching(&chain, now)?;
+                let Holder { name, not_after } = Holder::read(certificate)?;
+                Ok(Quality::Vouched(Vouched { vendor, authority, name, not_after }))
+            }
+        }
+    }
+
+    /// The one vendor whose own authority signed, and that authority's key. Two would leave open whose engineer it is; the
+    /// clinic's authority speaks for those on the list only.
+    fn vouching(&self, chain: &Chain<'_>, now: Timestamp) -> Result<(String, KeyId), Error> {
+        let clinics = self.authority.as_ref().and_then(Authority::read).map(|of| of.key);
+        let unknown = || Error::from(CertificateError::UnknownIssuer);
+        let (mut found, mut why) = (None, unknown());
+        for (vendor, certificate) in &self.vendors {
+            let Some(authority) = Authority::read(certificate) else { continue };
+            if !authority.is_valid(now) || Some(&authority.key) == clinics.as_ref() {
+                continue;
+            }
+            // Those between need not say what for; that the engineer's own says it is held elsewhere.
+            match chain.verify(&tls::algorithms(), std::iter::once(certificate), KeyUsage::client_auth()) {
+                Ok(()) if found.is_some() => return Err(unknown()),
+                Ok(()) => found = Some((vendor.clone(), authority.key)),
+                Err(Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {}
+                Err(error) => why = error,
+            }
+        }
+        found.ok_or(why)
+    }
+}
+
+fn is_valid(authority: &CertificateDer<'_>, now: Timestamp) -> bool {
+    Authority::read(authority).is_some_and(|authority| authority.is_valid(now))
 }
 
 /// The list in force; clones share it.
@@ -103,21 +183,8 @@ impl ClientCertVerifier for Doorkeeper {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        let certificate = EndEntityCert::try_from(end_entity).map_err(|_| CertificateError::BadEncoding)?;
-        let key = KeyId::of_spki(&certificate.subject_public_key_info());
-        let guests = self.guests.current();
-        let at = timestamp(now)?;
-        match guests.quality(&key, at) {
-            // That the peer holds the key is proved by the handshake's signature; what the certificate says is nothing.
-            Some(Quality::Invited) => Ok(ClientCertVerified::assertion()),
-            Some(Quality::Engineer(engineer)) => {
-                let chain = Chain { certificate: &certificate, intermediates, now };
-                let trusted = guests.authority.iter().chain(guests.vendors.get(&engineer.vendor));
-                chain.verify(&self.algorithms, trusted, EKU_CLIENT_AUTH)?;
-                Ok(ClientCertVerified::assertion())
-            }
-            None => Err(CertificateError::UnknownIssuer.into()),
-        }
+        self.guests.current().admit(end_entity, intermediates, timestamp(now)?)?;
+        Ok(ClientCertVerified::assertion())
     }
 
     fn verify_tls12_signature(
@@ -151,17 +218,16 @@ pub(crate) struct Chain<'a> {
 }
 
 impl Chain<'_> {
-    /// Holds the chain against authorities: signatures, validity, and the extended key usage, which must be there.
+    /// Holds the chain against authorities: signatures, validity, and the extended key usage of every certificate.
     pub(crate) fn verify<'a>(
         &self,
         algorithms: &WebPkiSupportedAlgorithms,
         authorities: impl Iterator<Item = &'a CertificateDer<'static>>,
-        usage: &'static [u8],
+        usage: KeyUsage,
     ) -> Result<(), Error> {
         let intermediates =
             self.intermediates.get(..INTERMEDIATES_MAX.min(self.intermediates.len())).unwrap_or(&[]);
         let anchors: Vec<_> = authorities.filter_map(|of| anchor_from_trusted_cert(of).ok()).collect();
-        let usage = KeyUsage::required(usage);
         let verified = self.certificate.verify_for_usage(
             algorithms.all,
             &anchors,
@@ -173,6 +239,10 @@ impl Chain<'_> {
         );
         verified.map(drop).map_err(certificate_error)
     }
+}
+
+fn unix_time(now: Timestamp) -> UnixTime {
+    UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(now.as_second()).unwrap_or(0)))
 }
 
 fn timestamp(now: UnixTime) -> Result<Timestamp, Error> {

@@ -22,6 +22,7 @@ mod quic;
 pub mod receipt;
 mod sockets;
 mod tls;
+mod vouch;
 
 pub use channel::{Carrier, Channel, ChannelError, Stream};
 pub use credentials::{Credentials, CredentialsError, FreshKey};
@@ -33,3 +34,4 @@ pub use limits::Counters;
 pub use listen::{Arrival, Identity, ListenError, Listener};
 pub use pin::Pin;
 pub use tls::ALPN;
+pub use vouch::Vouched;

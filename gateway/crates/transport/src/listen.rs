@@ -18,7 +18,7 @@ use yamux::Mode;
 
 use crate::channel::Channel;
 use crate::credentials::{Credentials, CredentialsError};
-use crate::guests::GuestList;
+use crate::guests::{GuestList, INTERMEDIATES_MAX};
 use crate::key::KeyId;
 use crate::limits::{Addresses, CHANNELS_MAX, Counters, HANDSHAKE_WAIT, HANDSHAKES_MAX, RETRY_ABOVE};
 use crate::tls::{self, ALPN, Shown};
@@ -57,6 +57,8 @@ pub struct Identity {
     pub spki: Vec<u8>,
     /// The certificate that it showed.
     pub certificate: CertificateDer<'static>,
+    /// What came along with it.
+    pub intermediates: Vec<CertificateDer<'static>>,
 }
 
 /// Somebody who finished a handshake.
@@ -228,10 +230,12 @@ async fn shake_tcp(
 }
 
 fn identity(shown: Option<&[CertificateDer<'static>]>) -> Result<Identity, String> {
-    let certificate = shown.and_then(|chain| chain.first()).ok_or("the peer showed no certificate")?;
+    let (certificate, intermediates) =
+        shown.and_then(<[_]>::split_first).ok_or("the peer showed no certificate")?;
+    let intermediates = intermediates.iter().take(INTERMEDIATES_MAX).cloned().collect();
     let parsed = EndEntityCert::try_from(certificate).map_err(words)?;
     let spki = parsed.subject_public_key_info().to_vec();
-    Ok(Identity { key_id: KeyId::of_spki(&spki), spki, certificate: certificate.clone() })
+    Ok(Identity { key_id: KeyId::of_spki(&spki), spki, certificate: certificate.clone(), intermediates })
 }
 
 fn words(error: impl std::fmt::Display) -> String {

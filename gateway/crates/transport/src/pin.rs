@@ -4,7 +4,7 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, DigitallySignedStruct, Error, PeerIncompatible, SignatureScheme};
-use webpki::EndEntityCert;
+use webpki::{EndEntityCert, KeyUsage};
 
 use crate::guests::{Chain, INTERMEDIATES_MAX};
 use crate::invitation::AuthorityHash;
@@ -58,7 +58,7 @@ impl ServerCertVerifier for Pinned {
         let authority = self.pin.authority(intermediates).ok_or(CertificateError::UnknownIssuer)?;
         let certificate = EndEntityCert::try_from(end_entity).map_err(|_| CertificateError::BadEncoding)?;
         let chain = Chain { certificate: &certificate, intermediates, now };
-        chain.verify(&self.algorithms, std::iter::once(&authority), EKU_SERVER_AUTH)?;
+        chain.verify(&self.algorithms, std::iter::once(&authority), KeyUsage::required(EKU_SERVER_AUTH))?;
         let named = certificate.verify_is_valid_for_subject_name(server_name);
         named.map_err(|_| CertificateError::NotValidForName)?;
         Ok(ServerCertVerified::assertion())

@@ -7,7 +7,7 @@ use rustls::pki_types::{CertificateDer, UnixTime};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use thiserror::Error;
-use webpki::EndEntityCert;
+use webpki::{EndEntityCert, KeyUsage};
 
 use crate::credentials::{Credentials, CredentialsError, read_chain};
 use crate::guests::Chain;
@@ -128,7 +128,7 @@ impl SignedReceipt {
         let closed_s = u64::try_from(receipt.closed_at.as_second()).unwrap_or(0);
         let now = UnixTime::since_unix_epoch(Duration::from_secs(closed_s));
         let path = Chain { certificate: &leaf, intermediates, now };
-        path.verify(&algorithms, std::iter::once(authority), EKU_SERVER_AUTH)?;
+        path.verify(&algorithms, std::iter::once(authority), KeyUsage::required(EKU_SERVER_AUTH))?;
         let signature = data_encoding::BASE64.decode(self.signature.as_bytes());
         let signature = signature.map_err(|_| ReceiptError::Signature)?;
         let ed25519 = algorithms.mapping.iter().find(|(scheme, _)| *scheme == SignatureScheme::ED25519);

@@ -4,7 +4,7 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
 use rustls::client::Resumption;
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs};
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::version::TLS13;
@@ -30,6 +30,11 @@ pub(crate) fn provider() -> Arc<CryptoProvider> {
         kx_groups: vec![group::X25519MLKEM768, group::X25519, group::SECP256R1],
         ..aws_lc_rs::default_provider()
     })
+}
+
+/// Signatures that certificates may have.
+pub(crate) fn algorithms() -> WebPkiSupportedAlgorithms {
+    aws_lc_rs::default_provider().signature_verification_algorithms
 }
 
 /// The gateway's certificate, which may be replaced while it serves.

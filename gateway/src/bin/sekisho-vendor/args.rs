@@ -27,6 +27,13 @@ const OPEN_HELP: &str = "\
 Asks, shows how the request stands until the clinic has approved it, then forwards the local address to the target, for
 as long as the session is open. Ctrl-C ends the session.";
 
+const ADOPT_HELP: &str = "\
+The clinic names the vendor's authority in its policy, and hands over its own (`sekisho vendor authority`). The certificate
+must be for client authentication and name one person: by the common name of its subject, else by one mail address.
+
+Example:
+  sekisho-vendor adopt --gateway clinic.example.jp:8443 --key suzuki.key --chain suzuki.pem --clinic clinic.pem";
+
 const CONNECT_HELP: &str = "\
 Waits until the session is open, then forwards. Ctrl-C stops forwarding; the session stays open until its end.";
 
@@ -89,6 +96,9 @@ pub(crate) enum Command {
         /// The code; without it, it is read from standard input, and no list of processes shows it.
         code: Option<String>,
     },
+    /// Takes up a key and a certificate that the vendor's own authority made, where the clinic knows that authority.
+    #[command(after_help = ADOPT_HELP)]
+    Adopt(Adopting),
     /// Asks for a session.
     Request(Wanted),
     /// Forwards a local address to the target of a session.
@@ -147,6 +157,23 @@ pub(crate) enum Command {
         /// The directory.
         directory: PathBuf,
     },
+}
+
+/// What is taken up in place of an enrolment.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Adopting {
+    /// The gateway, as HOST:PORT.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) gateway: String,
+    /// The engineer's private key (PEM, PKCS #8).
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: PathBuf,
+    /// The engineer's certificate, then those between, the vendor's authority last (PEM).
+    #[arg(long, value_name = "FILE")]
+    pub(crate) chain: PathBuf,
+    /// The clinic's authority as the clinic handed it over (PEM).
+    #[arg(long, value_name = "FILE")]
+    pub(crate) clinic: PathBuf,
 }
 
 /// What is asked for.

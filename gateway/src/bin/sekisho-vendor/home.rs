@@ -1,20 +1,26 @@
-//! What the vendor keeps of one clinic: its own key (mode 0600, never sent), the certificate, the gateway's name, and the
-//! receipts.
+//! What the vendor keeps of one clinic: its own key (mode 0600, never sent), the certificate, the gateway's name, the clinic's
+//! authority where the certificate is of the vendor's own, and the receipts.
 
 use std::fs::{self, OpenOptions};
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustls::pki_types::CertificateDer;
+use transport::credentials::read_certificate;
 use transport::protocol::SessionId;
 use transport::receipt::SignedReceipt;
-use transport::{Credentials, FreshKey, Pin};
+use transport::{Credentials, FreshKey, KeyId, Pin};
+use zeroize::Zeroizing;
 
 use crate::error::{VendorError, file};
 
 const KEY: &str = "key.pem";
 const CHAIN: &str = "chain.pem";
+/// The clinic's authority, where it is not the one that signed the chain.
+const CLINIC: &str = "clinic.pem";
+/// Longest file that is taken up.
+const FILE_BYTES_MAX: u64 = 64 << 10;
 const GATEWAY: &str = "gateway";
 const SESSION: &str = "session";
 const RECEIPTS: &str = "receipts";
@@ -63,13 +69,35 @@ impl Home {
         self.write(CHAIN, chain_pem)
     }
 
+    /// Takes up a key and a chain of the vendor's own authority, and the clinic's. Gives the key's id.
+    pub(crate) fn adopt(
+        &self,
+        gateway: &str,
+        (key, chain): (&Path, &Path),
+        clinic: &Path,
+    ) -> Result<KeyId, VendorError> {
+        let (key, chain, clinic) = (bounded(key)?, bounded(chain)?, bounded(clinic)?);
+        read_certificate(&clinic)?;
+        let fresh = FreshKey::from_pem(&key)?;
+        let id = fresh.key_id();
+        let chain = fresh.with_chain(&chain)?.chain_pem();
+        self.write(KEY, &key)?;
+        self.write(CLINIC, &clinic)?;
+        self.enrolled(gateway, &chain)?;
+        Ok(id)
+    }
+
     /// The gateway, the credentials for it, and by what it is known.
     pub(crate) fn credentials(&self) -> Result<(String, Credentials, Pin), VendorError> {
         if !self.is_enrolled() {
             return Err(VendorError::NotEnrolled(self.directory.clone()));
         }
         let credentials = self.key()?.with_chain(&self.read(CHAIN)?)?;
-        let authority = credentials.authority().cloned().ok_or(VendorError::Confused)?;
+        let authority = if self.directory.join(CLINIC).exists() {
+            read_certificate(&self.read(CLINIC)?)?
+        } else {
+            credentials.authority().cloned().ok_or(VendorError::Confused)?
+        };
         Ok((self.read(GATEWAY)?.trim().to_owned(), credentials, Pin::Authority(authority)))
     }
 
@@ -123,6 +151,14 @@ impl Home {
         };
         put().map_err(file("write", &path))
     }
+}
+
+/// A file that somebody names; a key among them is wiped from memory.
+fn bounded(path: &Path) -> Result<Zeroizing<String>, VendorError> {
+    let mut text = Zeroizing::new(String::new());
+    let opened = fs::File::open(path).map_err(file("read", path))?;
+    opened.take(FILE_BYTES_MAX).read_to_string(&mut text).map_err(file("read", path))?;
+    Ok(text)
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use serde_json::json;
 use transport::protocol::{Ask, PublicKey, Reply, SessionId, Text};
 use transport::{Credentials, Invitation, Pin};
 
-use self::args::{Args, Command, Transport, Wanted};
+use self::args::{Adopting, Args, Command, Transport, Wanted};
 use self::client::Client;
 use self::error::{Exit, VendorError};
 use self::hold::Held;
@@ -46,6 +46,7 @@ async fn run(args: Args, say: Say) -> Result<Exit, VendorError> {
     let transport = args.transport;
     match args.command {
         Command::Enrol { gateway, code } => enrol(say, &home, transport, &gateway, code).await,
+        Command::Adopt(adopting) => adopt(say, &home, &adopting),
         Command::Request(wanted) => {
             let mut client = Client::connect(&home, transport).await?;
             request(say, &home, &mut client, wanted).await?;
@@ -140,6 +141,21 @@ async fn enrol(
         &format!("enrolled; the key and its certificate are in `{place}`"),
         &format!("登録しました。鍵と証明書は `{place}` にあります"),
         &json!({ "enrolled": { "key": id, "home": home.path() } }),
+    );
+    Ok(Exit::Ok)
+}
+
+fn adopt(say: Say, home: &Home, adopting: &Adopting) -> Result<Exit, VendorError> {
+    if home.is_enrolled() {
+        return Err(VendorError::EnrolledAlready(home.path().to_owned()));
+    }
+    let Adopting { gateway, key, chain, clinic } = adopting;
+    let id = home.adopt(gateway, (key, chain), clinic)?;
+    let place = home.path().display();
+    say.answer(
+        &format!("taken up; the key and its certificate are in `{place}`"),
+        &format!("取り込みました。鍵と証明書は `{place}` にあります"),
+        &json!({ "adopted": { "key": id, "home": home.path() } }),
     );
     Ok(Exit::Ok)
 }

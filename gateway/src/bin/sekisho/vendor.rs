@@ -23,6 +23,14 @@ mail, to the person you know. It opens nothing: every session still needs an app
 Example:
   sekisho vendor invite acme-emr --engineer \"鈴木\"";
 
+const AUTHORITY_HELP: &str = "\
+Prints the certificate (PEM) by which engineers know this gateway. An invitation carries its hash; a vendor whose own
+certificate authority the policy names (`ca`) needs the certificate itself. It is no secret, but hand it over so that
+nobody can change it on the way.
+
+Example:
+  sekisho vendor authority > clinic.pem";
+
 /// Orders about vendors.
 #[derive(Debug, Subcommand)]
 pub(crate) enum VendorCommand {
@@ -37,9 +45,12 @@ pub(crate) enum VendorCommand {
         #[arg(long)]
         engineer: String,
     },
+    /// Prints the clinic's maintenance authority, for vendors with an authority of their own.
+    #[command(after_help = AUTHORITY_HELP)]
+    Authority,
     /// Takes no longer a key, or an invitation; its sessions end.
     Revoke {
-        /// The key as `list` shows it; its first digits are enough.
+        /// The key as `list` or `session show` gives it; its first digits are enough for `list`'s.
         key: String,
     },
 }
@@ -61,6 +72,13 @@ pub(crate) fn vendor(output: &Output, sockets: &Sockets, command: VendorCommand)
             let note = output.pick("valid once, until", "1回限り有効 期限");
             let value = json!({ "code": code, "key": key, "until": until });
             output.answer(&format!("{code}\n{note} {}", output.time(until)), &value);
+            Ok(Exit::Ok)
+        }
+        VendorCommand::Authority => {
+            let VendorsAnswer::Authority { certificate } = told(VendorsAsk::Authority {})? else {
+                return Err(CliError::Confused);
+            };
+            output.answer(certificate.trim_end(), &json!({ "certificate": certificate }));
             Ok(Exit::Ok)
         }
         VendorCommand::Revoke { key } => {

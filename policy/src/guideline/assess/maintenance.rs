@@ -67,9 +67,9 @@ pub(super) fn rm_dedicated_account(case: &mut Case<'_>) {
     let Some(accounts) = accounts(case) else { return };
     fail_listed(
         case,
-        &accounts.vendors_unproved,
-        "担当者を見分ける証明書も鍵もない保守事業者があります",
-        "vendors have neither a certificate authority nor keys to know their engineers by",
+        &accounts.vendors_unnamed,
+        "名前のない鍵だけで担当者が入れる保守事業者があります",
+        "vendors have keys in the policy that name no person",
     );
     fail_listed(
         case,

@@ -122,8 +122,8 @@ pub struct Accounts {
     pub vendors_ended: Named,
     /// Of those, vendors without an end of contract.
     pub vendors_without_end: Named,
-    /// Of those, vendors whose engineers cannot be told from strangers: neither `ca` nor `keys`.
-    pub vendors_unproved: Named,
+    /// Of those, vendors with pinned keys: a key alone names nobody. Enrolments and certificates do.
+    pub vendors_unnamed: Named,
     /// Vendors that share an engineer's key with another vendor.
     pub vendors_sharing_key: Named,
     /// Of those that maintain, vendors without a window: they may ask at any hour.

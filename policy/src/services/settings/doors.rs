@@ -2,8 +2,6 @@
 //!
 //! Edge learns keys and addresses of peers, never names of persons; files learns what each vendor may deliver, and where.
 
-use std::collections::BTreeMap;
-
 use ipnet::IpNet;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -70,7 +68,7 @@ pub struct EdgeMaintenance {
 pub struct EdgeVendor {
     /// Name.
     pub name: String,
-    /// The vendor's own certificate authority, as PEM text; `None` where it has none or the file was not read.
+    /// The vendor's own certificate authority, as PEM text; `None` where it has none or its file was not there.
     pub ca_pem: Option<String>,
     /// Pinned keys of its engineers.
     pub keys: Vec<String>,
@@ -102,19 +100,17 @@ pub struct FilesVendor {
     pub drop: Option<String>,
 }
 
-/// The settings of the edge role; `authorities` are the PEM texts of the vendors' own certificate authorities, by the
-/// file name that the policy writes.
+/// The settings of the edge role.
 ///
 /// # Errors
 /// [`ServicesError::Settings`] when they cannot be written.
-pub fn edge_conf(policy: &Policy, authorities: &BTreeMap<String, String>) -> Result<String, ServicesError> {
+pub fn edge_conf(policy: &Policy) -> Result<String, ServicesError> {
     let maintaining = policy.vendors.values().filter(|vendor| vendor.maintenance.is_some());
     let settings = EdgeSettings {
         vpn: policy.vpn.as_ref().map(vpn),
-        maintenance: policy.maintenance.map(|door| EdgeMaintenance {
-            port: door.port,
-            vendors: maintaining.map(|of| vendor(of, authorities)).collect(),
-        }),
+        maintenance: policy
+            .maintenance
+            .map(|door| EdgeMaintenance { port: door.port, vendors: maintaining.map(vendor).collect() }),
     };
     text("edge", &settings)
 }
@@ -149,10 +145,10 @@ fn peer(of: &VpnPeer) -> EdgePeer {
     }
 }
 
-fn vendor(of: &Vendor, authorities: &BTreeMap<String, String>) -> EdgeVendor {
+fn vendor(of: &Vendor) -> EdgeVendor {
     EdgeVendor {
         name: of.name.clone(),
-        ca_pem: of.ca.as_ref().and_then(|file| authorities.get(file)).cloned(),
+        ca_pem: of.authority().map(|certificate| certificate.pem.clone()),
         keys: of.keys.clone(),
     }
 }

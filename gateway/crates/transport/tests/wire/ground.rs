@@ -39,6 +39,17 @@ impl Authority {
         Authority { issuer: Issuer::new(params, key), certificate: der, pem }
     }
 
+    /// One that this one signed, and that may sign others, or says that it may not.
+    pub(crate) fn under(&self, name: &str, is_ca: IsCa) -> Self {
+        let key = KeyPair::generate_for(&PKCS_ED25519).unwrap();
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = is_ca;
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let pem = format!("{}{}", certificate.pem(), self.pem);
+        Authority { issuer: Issuer::new(params, key), certificate: certificate.der().clone(), pem }
+    }
+
     /// Credentials of a fresh key, as the leaf says.
     pub(crate) fn sign(&self, leaf: &Leaf) -> Credentials {
         self.sign_key(FreshKey::make().unwrap(), leaf)

@@ -3,8 +3,10 @@
 use std::sync::atomic::Ordering;
 
 use crate::ground::{Authority, Leaf, comes_in, echo, engineer_leaf, key_id, listed};
-use rcgen::ExtendedKeyUsagePurpose as Usage;
-use transport::{AuthorityHash, Carrier, Credentials, FreshKey, Guests, Invitation, Pin};
+use rcgen::{BasicConstraints, ExtendedKeyUsagePurpose as Usage, IsCa};
+use transport::{
+    AuthorityHash, Carrier, Credentials, FreshKey, Guests, Invitation, KeyId, Pin, Quality, Vouched,
+};
 
 const BOTH: [Carrier; 2] = [Carrier::Quic, Carrier::Tcp];
 
@@ -56,6 +58,76 @@ async fn only_listed_keys_with_a_fitting_certificate_come_in() {
             comes_in(door.address, &good[0].1, &clinic.pin(), carrier).await.is_err(),
             "revoked, {carrier:?}"
         );
+    }
+}
+
+/// Whoever a vendor's own authority vouches for needs no place on the list, and nobody else comes in without one.
+#[tokio::test]
+async fn a_vendors_own_authority_vouches_for_its_engineers_and_for_nobody_else() {
+    let (clinic, acme, other) = (Authority::new("clinic"), Authority::new("acme"), Authority::new("other"));
+    let (shared, sly) = (Authority::new("shared"), Authority::new("sly"));
+    let leaf = |usages, years| Leaf { usages, years, ..engineer_leaf() };
+    let barred = acme.engineer();
+    let guests = Guests {
+        authority: Some(clinic.certificate.clone()),
+        vendors: [
+            ("acme", &acme),
+            ("other", &other),
+            ("one", &shared),
+            ("two", &shared),
+            ("clinic", &clinic),
+        ]
+        .map(|(vendor, authority)| (vendor.to_owned(), authority.certificate.clone()))
+        .into(),
+        barred: [key_id(&barred)].into(),
+        ..Guests::default()
+    };
+    let between = acme.under("acme, Osaka", IsCa::Ca(BasicConstraints::Constrained(0)));
+    let good = [
+        ("of acme", acme.engineer(), "acme", &acme),
+        ("of acme, by one between", between.engineer(), "acme", &acme),
+        ("of the other", other.engineer(), "other", &other),
+    ];
+    let wrong = [
+        ("of nobody's authority", sly.engineer()),
+        ("expired", acme.sign(&leaf(vec![Usage::ClientAuth], (2020, 2021)))),
+        ("not yet valid", acme.sign(&leaf(vec![Usage::ClientAuth], (2080, 2090)))),
+        ("for servers only", acme.sign(&leaf(vec![Usage::ServerAuth], (2020, 2090)))),
+        ("for nothing in particular", acme.sign(&leaf(vec![], (2020, 2090)))),
+        ("signed by somebody who may not", acme.under("engineer", IsCa::ExplicitNoCa).engineer()),
+        ("of an authority of that name", Authority::new("acme").engineer()),
+        ("of two vendors' authority", shared.engineer()),
+        ("of the clinic's authority, unlisted", clinic.engineer()),
+        ("revoked by the clinic", barred),
+    ];
+    let now = "2026-11-22T10:00:00Z".parse().unwrap();
+    let admit = |guests: &Guests, credentials: &Credentials| {
+        let chain = transport::credentials::read_chain(&credentials.chain_pem()).unwrap();
+        guests.admit(&chain[0], &chain[1..], now).ok()
+    };
+    for (what, credentials, vendor, authority) in &good {
+        let spki = webpki::EndEntityCert::try_from(&authority.certificate).unwrap().subject_public_key_info();
+        let vouched = Vouched {
+            vendor: (*vendor).to_owned(),
+            authority: KeyId::of_spki(&spki),
+            name: "engineer".to_owned(),
+            not_after: "2090-01-01T00:00:00Z".parse().unwrap(),
+        };
+        assert_eq!(admit(&guests, credentials), Some(Quality::Vouched(vouched)), "{what}");
+    }
+    let without = Guests { vendors: [].into(), ..guests.clone() };
+    assert_eq!(admit(&without, &good[0].1), None, "the policy no longer names the authority");
+    for carrier in BOTH {
+        let door = echo(&clinic.gateway(), guests.clone());
+        for (what, credentials) in &wrong {
+            let outcome = comes_in(door.address, credentials, &clinic.pin(), carrier).await;
+            assert!(outcome.is_err(), "{what} over {carrier:?}");
+        }
+        assert_eq!(door.counters.admitted.load(Ordering::Relaxed), 0);
+        for (what, credentials, ..) in &good {
+            let outcome = comes_in(door.address, credentials, &clinic.pin(), carrier).await;
+            assert_eq!(outcome, Ok(()), "{what} over {carrier:?}");
+        }
     }
 }
 

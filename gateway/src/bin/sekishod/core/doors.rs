@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use gateway::store::{DoorFile, Store, StoreError};
-use gateway::wire::doors::{KeyId, SessionId, SessionState, Standing};
+use gateway::wire::doors::{KeyId, SessionId, SessionState, Standing, Vouched};
 use gateway::wire::persons::SessionRow;
 use jiff::Timestamp;
 use netfilter::grants::Grant;
@@ -56,6 +56,8 @@ pub(super) struct Doors {
 #[derive(Debug)]
 struct Live {
     machine: Session,
+    /// What a vendor's own authority says of its engineer, where the registry does not know him.
+    vouched: Option<Vouched>,
     requested_at: Timestamp,
     grant: Option<Grant>,
     /// When edge last followed it.
@@ -107,6 +109,13 @@ impl Doors {
 
     fn active(&self, now: Now) -> impl Iterator<Item = &Live> {
         self.sessions.values().filter(move |live| !live.is_over(now))
+    }
+
+    /// Engineers known by a vendor's own authority who asked for a session, each once.
+    pub(super) fn vouched(&self) -> BTreeMap<KeyId, &Vouched> {
+        let of = |live: &'_ Live| live.machine.asked().engineer;
+        let known = self.sessions.values().filter_map(|live| Some((of(live), live.vouched.as_ref()?)));
+        known.collect()
     }
 
     fn row(&self, id: &SessionId, now: Now) -> Option<SessionRow> {

@@ -5,11 +5,11 @@ mod registry;
 
 use events::{EngineerChange, Event};
 use gateway::store::DoorFile;
-use gateway::wire::doors::{DoorsAnswer, Engineer, Engineers, Invitation, KeyId, PublicKey, Text};
+use gateway::wire::doors::{DoorsAnswer, Engineer, Engineers, Invitation, KeyId, PublicKey, Text, Vouched};
 use gateway::wire::persons::{VendorsAnswer, VendorsAsk};
 use gateway::wire::{Answer, Fault, FaultKind};
 use jiff::Timestamp;
-use policy::model::Policy;
+use policy::model::{Policy, Vendor};
 use session::Now;
 use tokio::sync::oneshot;
 use transport::invitation::SECRET_BYTES;
@@ -29,6 +29,9 @@ impl Core {
     pub(super) fn vendors(&mut self, ask: VendorsAsk, reply: oneshot::Sender<Answer>) {
         let result = match ask {
             VendorsAsk::List {} => Ok(self.list_engineers()),
+            VendorsAsk::Authority {} => self.authority().map(|authority| VendorsAnswer::Authority {
+                certificate: authority.certificate_pem().to_owned(),
+            }),
             VendorsAsk::Invite { vendor, engineer } => return self.invite(vendor, &engineer, reply),
             VendorsAsk::Revoke { key } => self.revoke(&key),
         };
@@ -36,10 +39,20 @@ impl Core {
         let _ = reply.send(result.map_or_else(Answer::Failed, Answer::Vendors));
     }
 
+    /// Everybody enrolled, and whoever asked for a session with a certificate of a vendor's own authority.
     fn list_engineers(&self) -> VendorsAnswer {
-        let now = self.session_now().wall;
+        let now = self.session_now();
+        let vouched = self.doors.vouched().into_iter();
+        let vouched =
+            vouched.filter(|(key, said)| self.believes(key, said, now)).map(|(key, said)| Engineer {
+                key,
+                vendor: said.vendor.to_string(),
+                name: said.name.to_string(),
+                not_after: said.not_after,
+            });
+        let now = now.wall;
         VendorsAnswer::Engineers {
-            enrolled: self.enrolled(now),
+            enrolled: self.enrolled(now).into_iter().chain(vouched).collect(),
             invitations: self.doors.registry.invitations(now).cloned().collect(),
         }
     }
@@ -55,11 +68,12 @@ impl Core {
             authority_pem,
             enrolled: self.enrolled(now),
             invitations: self.doors.registry.invitations(now).cloned().collect(),
+            barred: self.doors.registry.barred().collect(),
         })
     }
 
     /// Engineers of vendors that the policy in force lets ask for maintenance: by certificate, or by pinned key.
-    fn enrolled(&self, now: Timestamp) -> Vec<Engineer> {
+    pub(super) fn enrolled(&self, now: Timestamp) -> Vec<Engineer> {
         let Ok(policy) = self.policy() else { return Vec::new() };
         let may_ask = |vendor: &str| maintains(policy, vendor, now);
         let own = self.doors.registry.engineers(now).filter(|engineer| may_ask(&engineer.vendor)).cloned();
@@ -70,6 +84,22 @@ impl Core {
     pub(super) fn who(&self, key: &KeyId, now: Now) -> Option<(String, String)> {
         let found = self.enrolled(now.wall).into_iter().find(|engineer| engineer.key == *key)?;
         Some((found.vendor, found.name))
+    }
+
+    /// Whether what edge read in a certificate counts: the policy's vendor has this very authority, may ask, and the clinic
+    /// has not revoked the key. The clinic's own authority speaks for those on the list only.
+    pub(super) fn believes(&self, key: &KeyId, said: &Vouched, now: Now) -> bool {
+        let Ok(policy) = self.policy() else { return false };
+        let vendor = said.vendor.as_str();
+        let own =
+            self.doors.authority.as_ref().and_then(|own| own.spki().ok()).map(|spki| KeyId::of_spki(&spki));
+        let holds = policy.vendors.get(vendor).and_then(Vendor::authority).map(|own| own.not_after);
+        is_authority(policy, vendor, &said.authority)
+            && own != Some(said.authority)
+            && holds.is_some_and(|end| now.wall < end)
+            && now.wall < said.not_after
+            && maintains(policy, vendor, now.wall)
+            && !self.doors.registry.is_barred(key)
     }
 
     fn invite(&mut self, vendor: String, engineer: &Text, reply: oneshot::Sender<Answer>) {
@@ -107,11 +137,18 @@ impl Core {
     }
 
     fn revoke(&mut self, key: &KeyId) -> Result<VendorsAnswer, Fault> {
-        let Revoked { vendor, name } = self.doors.registry.revoke(key).map_err(|error| failed(&error))?;
         let now = self.session_now();
+        let vouched = self.doors.vouched().get(key).copied().cloned();
         self.doors.end_of_key(key, now);
+        let listed = self.doors.registry.revoke(key);
+        let revoked = listed.or_else(|error| vouched.as_ref().map(Revoked::from).ok_or(error));
+        let Revoked { vendor, name } = revoked.map_err(|error| failed(&error))?;
+        let barred = self.doors.registry.bar(key);
         let kept = self.keep_registry();
         self.witness.note(engineer_event(&vendor, &name, key, EngineerChange::Revoked));
+        if vouched.is_some() {
+            barred.map_err(|error| failed(&error))?;
+        }
         kept.map(|()| VendorsAnswer::Revoked {})
     }
 
@@ -192,6 +229,11 @@ impl Core {
 fn maintains(policy: &Policy, vendor: &str, now: Timestamp) -> bool {
     let may = policy.vendors.get(vendor).is_some_and(|vendor| vendor.maintenance.is_some());
     may && contract_end(policy, vendor).is_none_or(|end| now < end)
+}
+
+/// Whether a vendor's own authority, as the policy has it, is the one with this key.
+pub(super) fn is_authority(policy: &Policy, vendor: &str, key: &KeyId) -> bool {
+    policy.vendors.get(vendor).and_then(Vendor::authority).is_some_and(|own| own.key == key.to_string())
 }
 
 /// Engineers whose keys the policy itself names; they are good as long as the contract.

@@ -1,7 +1,6 @@
 //! Configuration of the kept daemons (dnsmasq, chronyd, dhcpcd), written for units that restart them when it changes, and
 //! the settings of the other roles, which read them again.
 
-use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -57,8 +56,7 @@ pub(crate) fn write(directory: &Path, plan: &Plan) -> Result<(), FilesError> {
 /// The doors' roles have settings only while the policy opens their door: who asks them whether they live looks at that.
 fn edge(policy: &Policy) -> Result<Option<String>, ServicesError> {
     let is_open = policy.vpn.is_some() || policy.maintenance.is_some();
-    // Vendors' own authorities do not travel with the policy yet: engineers have certificates of the clinic's.
-    is_open.then(|| services::edge_conf(policy, &BTreeMap::new())).transpose()
+    is_open.then(|| services::edge_conf(policy)).transpose()
 }
 
 fn files(policy: &Policy) -> Result<Option<String>, ServicesError> {

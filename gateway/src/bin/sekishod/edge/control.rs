@@ -3,6 +3,7 @@
 
 use gateway::wire::doors::{
     DoorsAnswer, DoorsAsk, EndReason, FOLLOW_WAIT_S, KeyId as CoreKeyId, PublicKey, SessionState, Text,
+    Vouched as CoreVouched,
 };
 use jiff::Timestamp;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use tokio::time::{sleep, timeout};
 use transport::frame::{self, FrameError};
 use transport::protocol::{Ask, Refusal, Reply, Standing, State, VERSION};
 use transport::receipt::{Receipt, SignedReceipt};
-use transport::{KeyId, Quality, Stream};
+use transport::{Engineer, KeyId, Quality, Stream, Vouched};
 
 use super::books::{Book, Live};
 use super::visit::Guest;
@@ -43,24 +44,26 @@ pub(super) async fn control(
 }
 
 async fn answer(shared: &Shared, guest: &Guest, ask: Ask) -> Result<Reply, Refusal> {
-    let engineer = match (&guest.quality, ask) {
+    let (vendor, ask) = match (&guest.quality, ask) {
         (Quality::Invited, Ask::Enrol { key }) => return enrol(shared, guest, key.spki()).await,
         (Quality::Invited, _) => return Err(refusals::invited()),
-        (Quality::Engineer(_), Ask::Enrol { .. }) => return Err(refusals::enrolled()),
-        (Quality::Engineer(engineer), ask) => (engineer, ask),
+        (Quality::Engineer(_) | Quality::Vouched(_), Ask::Enrol { .. }) => return Err(refusals::enrolled()),
+        (Quality::Engineer(Engineer { vendor, .. }) | Quality::Vouched(Vouched { vendor, .. }), ask) => {
+            (vendor, ask)
+        }
     };
     let key = &guest.key;
-    match engineer {
-        (_, Ask::Enrol { .. }) => Err(refusals::enrolled()),
-        (engineer, Ask::Request { target, purpose, duration_s }) => {
+    match ask {
+        Ask::Enrol { .. } => Err(refusals::enrolled()),
+        Ask::Request { target, purpose, duration_s } => {
             let asked = Asked { target: target.into(), purpose: purpose.into(), duration_s };
-            request(shared, key, &engineer.vendor, asked).await
+            request(shared, guest, vendor, asked).await
         }
-        (_, Ask::Follow { session, seen }) => {
+        Ask::Follow { session, seen } => {
             let live = shared.session(session.as_str(), key).ok_or_else(refusals::no_session)?;
             Ok(Reply::Standing(follow(&live, seen).await))
         }
-        (_, Ask::End { session }) => {
+        Ask::End { session } => {
             let live = shared.session(session.as_str(), key).ok_or_else(refusals::no_session)?;
             match shared.doors.ask(DoorsAsk::End { session: live.id.clone(), why: EndReason::Finished }).await
             {
@@ -68,7 +71,7 @@ async fn answer(shared: &Shared, guest: &Guest, ask: Ask) -> Result<Reply, Refus
                 _ => Err(refusals::busy()),
             }
         }
-        (_, Ask::Receipt { session }) => {
+        Ask::Receipt { session } => {
             let live = shared.session(session.as_str(), key).ok_or_else(refusals::no_session)?;
             receipt(shared, &live).await
         }
@@ -111,11 +114,15 @@ struct Asked {
     duration_s: u32,
 }
 
-async fn request(shared: &Shared, key: &KeyId, vendor: &str, asked: Asked) -> Result<Reply, Refusal> {
+async fn request(shared: &Shared, guest: &Guest, vendor: &str, asked: Asked) -> Result<Reply, Refusal> {
+    let key = &guest.key;
     let engineer = core_key(key).ok_or_else(refusals::no_session)?;
-    let text = |text: &str| Text::try_from(text.to_owned()).map_err(|_| refusals::busy());
     let (target, purpose) = (text(&asked.target)?, text(&asked.purpose)?);
-    let ask = DoorsAsk::Request { engineer, target, purpose, duration_s: asked.duration_s };
+    let vouched = match &guest.quality {
+        Quality::Vouched(vouched) => Some(passed_on(vouched)?),
+        Quality::Engineer(_) | Quality::Invited => None,
+    };
+    let ask = DoorsAsk::Request { engineer, vouched, target, purpose, duration_s: asked.duration_s };
     match shared.doors.ask(ask).await {
         Ok(DoorsAnswer::Requested { session, digest }) => {
             let book = Book {
@@ -145,6 +152,20 @@ async fn request(shared: &Shared, key: &KeyId, vendor: &str, asked: Asked) -> Re
             Err(refusals::busy())
         }
     }
+}
+
+fn text(text: &str) -> Result<Text, Refusal> {
+    Text::try_from(text.to_owned()).map_err(|_| refusals::busy())
+}
+
+/// What a vendor's own authority says, for core.
+fn passed_on(vouched: &Vouched) -> Result<CoreVouched, Refusal> {
+    Ok(CoreVouched {
+        vendor: text(&vouched.vendor)?,
+        authority: core_key(&vouched.authority).ok_or_else(refusals::busy)?,
+        name: text(&vouched.name)?,
+        not_after: vouched.not_after,
+    })
 }
 
 /// How a session stands, once that is news, or after a while.

@@ -26,7 +26,7 @@ use gateway::wire::{Answer, Ask, Fault, FaultKind, Measured};
 use jiff::Timestamp;
 use policy::services::EdgeSettings;
 use tokio::sync::{Notify, mpsc, watch};
-use transport::{Channel, Credentials, GuestList, KeyId, Listener};
+use transport::{Channel, Credentials, GuestList, Identity, KeyId, Listener, Quality};
 
 use self::books::{Books, Live};
 use self::doors::Doors;
@@ -84,7 +84,15 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Visits {
     next: u64,
-    open: BTreeMap<u64, (KeyId, Channel)>,
+    open: BTreeMap<u64, Visit>,
+}
+
+/// A channel, and who is at its other end.
+#[derive(Debug)]
+struct Visit {
+    identity: Identity,
+    quality: Quality,
+    channel: Channel,
 }
 
 /// Serves until told to stop.
@@ -225,11 +233,11 @@ impl Shared {
         *lock(&self.shown) = Some(credentials);
     }
 
-    fn enter(&self, key: &KeyId, channel: &Channel) -> u64 {
+    fn enter(&self, visit: Visit) -> u64 {
         let mut visits = lock(&self.visits);
         visits.next += 1;
         let number = visits.next;
-        visits.open.insert(number, (key.clone(), channel.clone()));
+        visits.open.insert(number, visit);
         number
     }
 
@@ -237,12 +245,13 @@ impl Shared {
         lock(&self.visits).open.remove(&number);
     }
 
-    /// Ends the channels of those who are no longer on the list.
+    /// Ends the channels of those who could not come in now as they did.
     fn expel(&self) {
         let (guests, now) = (self.guests.current(), Timestamp::now());
-        for (key, channel) in lock(&self.visits).open.values() {
-            if guests.quality(key, now).is_none() {
-                tracing::info!(%key, "a guest may no longer be here");
+        for Visit { identity, quality, channel } in lock(&self.visits).open.values() {
+            let admitted = guests.admit(&identity.certificate, &identity.intermediates, now);
+            if !admitted.is_ok_and(|now| now.is_as(quality)) {
+                tracing::info!(key = %identity.key_id, "a guest may no longer be here");
                 channel.close();
             }
         }
@@ -250,7 +259,7 @@ impl Shared {
 
     /// Ends every channel.
     fn close(&self) {
-        lock(&self.visits).open.values().for_each(|(_, channel)| channel.close());
+        lock(&self.visits).open.values().for_each(|visit| visit.channel.close());
     }
 }
 

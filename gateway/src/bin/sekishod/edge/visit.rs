@@ -9,7 +9,7 @@ use transport::frame::{self, FrameError};
 use transport::protocol::Opening;
 use transport::{Arrival, Channel, KeyId, Quality, Stream};
 
-use super::{Shared, control, forward, send};
+use super::{Shared, Visit, control, forward, send};
 
 /// How long somebody with an invitation may stay.
 const INVITED_MAX: Duration = Duration::from_secs(60);
@@ -26,11 +26,11 @@ pub(super) struct Guest {
 /// Receives a guest until the channel ends.
 pub(super) async fn receive(shared: Arc<Shared>, arrival: Arrival) {
     let Arrival { channel, identity, place } = arrival;
-    let (key, spki) = (identity.key_id, identity.spki);
     // The list may have changed since the handshake.
-    let Some(quality) = shared.guests.current().quality(&key, Timestamp::now()) else {
-        return channel.close();
-    };
+    let admitted =
+        shared.guests.current().admit(&identity.certificate, &identity.intermediates, Timestamp::now());
+    let Ok(quality) = admitted else { return channel.close() };
+    let (key, spki) = (identity.key_id.clone(), identity.spki.clone());
     tracing::info!(%key, carrier = channel.carrier().word(), "a guest came in");
     let is_invited = quality == Quality::Invited;
     let guest = Arc::new(Guest { key, spki, quality });
@@ -39,7 +39,8 @@ pub(super) async fn receive(shared: Arc<Shared>, arrival: Arrival) {
         // end the channel before the certificate has gone out.
         drop(timeout(INVITED_MAX, take_streams(&shared, &guest, &channel)).await);
     } else {
-        let number = shared.enter(&guest.key, &channel);
+        let number =
+            shared.enter(Visit { identity, quality: guest.quality.clone(), channel: channel.clone() });
         let presence = shared.books.arrive(&guest.key);
         take_streams(&shared, &guest, &channel).await;
         drop(presence);

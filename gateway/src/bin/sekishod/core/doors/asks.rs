@@ -3,7 +3,7 @@
 use gateway::accounts::Accounts;
 use gateway::store::DoorFile;
 use gateway::wire::doors::{
-    DoorsAnswer, DoorsAsk, EndReason as Said, KeyId, Refusal, SessionId, Text, Transport,
+    DoorsAnswer, DoorsAsk, EndReason as Said, KeyId, Refusal, SessionId, Text, Transport, Vouched,
 };
 use gateway::wire::persons::{Claim, Code, Proof, SessionsAnswer, SessionsAsk};
 use gateway::wire::{Answer, Fault, FaultKind};
@@ -21,12 +21,9 @@ impl Core {
     /// One question of edge's.
     pub(in crate::core) fn door(&mut self, DoorsLetter { ask, reply }: DoorsLetter) {
         let answer = match ask {
-            DoorsAsk::Request { engineer, target, purpose, duration_s } => {
-                match self.ask_for_session(engineer, &target, &purpose, duration_s) {
-                    Ok(answer) => answer,
-                    Err(refusal) => DoorsAnswer::Refused(refusal),
-                }
-            }
+            DoorsAsk::Request { engineer, vouched, target, purpose, duration_s } => self
+                .ask_for_session((engineer, vouched), &target, &purpose, duration_s)
+                .unwrap_or_else(DoorsAnswer::Refused),
             DoorsAsk::Follow { session, seen: _ } => self.follow(&session),
             DoorsAsk::Connect { session } => {
                 drop(reply.send(self.connect(&session)));
@@ -44,14 +41,21 @@ impl Core {
 
     fn ask_for_session(
         &mut self,
-        engineer: KeyId,
+        (engineer, vouched): (KeyId, Option<Vouched>),
         target: &Text,
         purpose: &Text,
         duration_s: u32,
     ) -> Result<DoorsAnswer, Refusal> {
         let now = self.session_now();
         let plan = self.enforcer.standing().policy().cloned().ok_or_else(closed)?;
-        let (vendor, name) = self.who(&engineer, now).ok_or_else(unknown)?;
+        let (vendor, name, vouched) = match self.who(&engineer, now) {
+            Some((vendor, name)) => (vendor, name, None),
+            None => {
+                let vouched =
+                    vouched.filter(|said| self.believes(&engineer, said, now)).ok_or_else(unknown)?;
+                (vouched.vendor.to_string(), vouched.name.to_string(), Some(vouched))
+            }
+        };
         self.room(&engineer, now)?;
         let (target, terms) = resolve(&plan.policy, &vendor, target.as_str())?;
         let session = SessionId::from_random(crate::core::random().map_err(|_| closed())?);
@@ -69,7 +73,7 @@ impl Core {
         let digest = machine.digest().to_string();
         let (requested_at, followed_at) = (now.wall, now.elapsed);
         let approved_by = Vec::new();
-        let live = Live { machine, requested_at, grant: None, followed_at, approved_by, told: 0 };
+        let live = Live { machine, vouched, requested_at, grant: None, followed_at, approved_by, told: 0 };
         self.doors.sessions.insert(session.clone(), live);
         Ok(DoorsAnswer::Requested { session, digest })
     }

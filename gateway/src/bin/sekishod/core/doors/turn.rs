@@ -7,10 +7,11 @@ use std::net::SocketAddr;
 use events::{Event, SessionChange};
 use gateway::recorder::RecordError;
 use gateway::store::DoorFile;
-use gateway::wire::doors::SessionId;
+use gateway::wire::doors::{KeyId, SessionId};
 use session::{Command, EndReason, Failure, Now, Order, RecorderFault, Step, Target};
 
 use super::{FOLLOW_SILENCE, Live};
+use crate::core::engineers::is_authority;
 use crate::core::plan::Plan;
 use crate::core::{Core, Ready, grants};
 
@@ -215,8 +216,10 @@ impl Core {
             return;
         }
         let now = self.session_now();
+        let listed: BTreeSet<KeyId> =
+            self.enrolled(now.wall).into_iter().map(|engineer| engineer.key).collect();
         for live in self.doors.sessions.values_mut().filter(|live| !live.is_over(now)) {
-            let allows = plan.as_ref().is_some_and(|plan| still_allows(plan, live));
+            let allows = plan.as_ref().is_some_and(|plan| still_allows(plan, live, &listed));
             if !allows {
                 live.machine.handle_end(EndReason::PolicyChanged {}, now);
             }
@@ -260,12 +263,17 @@ impl Core {
 }
 
 /// Whether the policy lets the session go on as it was approved.
-fn still_allows(plan: &Plan, live: &Live) -> bool {
+fn still_allows(plan: &Plan, live: &Live, listed: &BTreeSet<KeyId>) -> bool {
     let asked = live.machine.asked();
+    let is_known = match &live.vouched {
+        None => listed.contains(&asked.engineer),
+        Some(vouched) => is_authority(&plan.policy, &asked.vendor, &vouched.authority),
+    };
     let persons = &plan.policy.persons;
     let approvers = live.approved_by.iter().all(|person| persons.contains_key(person));
     let same = super::resolve::resolve(&plan.policy, &asked.vendor, &asked.target.name);
-    approvers
+    is_known
+        && approvers
         && same.is_ok_and(|(target, terms)| {
             target == asked.target && u64::from(asked.duration_s) <= terms.max_duration_s
         })

@@ -1,9 +1,9 @@
 //! Who may finish a handshake at the maintenance door: engineers with a certified key, and invitations, each once. A book
 //! without IO; who calls makes it durable before what it says counts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use gateway::wire::doors::{Engineer, Invitation, KeyId};
+use gateway::wire::doors::{Engineer, Invitation, KeyId, Vouched};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -13,6 +13,8 @@ pub(crate) const INVITATION_LIFE: SignedDuration = SignedDuration::from_hours(7 
 /// Most engineers and most invitations.
 const ENGINEERS_MAX: usize = 1024;
 const INVITATIONS_MAX: usize = 128;
+/// Most keys that are kept out.
+const BARRED_MAX: usize = 4096;
 
 /// Why the registry says no.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -20,6 +22,11 @@ pub(crate) enum RegistryError {
     /// Too many.
     #[error("there are {0} of them already: revoke those that nobody needs (sekisho vendor list)")]
     Full(usize),
+    /// Too many keys are kept out.
+    #[error(
+        "{0} keys are revoked already: ask the vendor for a new certificate authority, and write that in `ca`"
+    )]
+    BarredFull(usize),
     /// Neither an engineer nor an invitation.
     #[error("no engineer and no invitation has the key `{0}` (sekisho vendor list shows them)")]
     Unknown(KeyId),
@@ -38,12 +45,21 @@ pub(crate) struct Revoked {
     pub(crate) name: String,
 }
 
+impl From<&Vouched> for Revoked {
+    fn from(vouched: &Vouched) -> Self {
+        Revoked { vendor: vouched.vendor.to_string(), name: vouched.name.to_string() }
+    }
+}
+
 /// Everybody.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Registry {
     engineers: BTreeMap<KeyId, Engineer>,
     invitations: BTreeMap<KeyId, Invitation>,
+    /// Revoked keys: they stay out although a vendor's own authority vouches for them.
+    #[serde(default)]
+    barred: BTreeSet<KeyId>,
 }
 
 impl Registry {
@@ -78,6 +94,7 @@ impl Registry {
             return Err(RegistryError::Full(self.engineers.len()));
         }
         self.invitations.remove(invitation);
+        self.barred.remove(&engineer.key);
         self.engineers.insert(engineer.key, engineer);
         Ok(())
     }
@@ -89,6 +106,25 @@ impl Registry {
         let invitation =
             self.invitations.remove(key).map(|Invitation { vendor, name, .. }| Revoked { vendor, name });
         engineer.or(invitation).ok_or(RegistryError::Unknown(*key))
+    }
+
+    /// Keeps a key out, whoever vouches for it; an invitation of the clinic's brings it back.
+    pub(crate) fn bar(&mut self, key: &KeyId) -> Result<(), RegistryError> {
+        if self.barred.len() >= BARRED_MAX && !self.barred.contains(key) {
+            return Err(RegistryError::BarredFull(self.barred.len()));
+        }
+        self.barred.insert(*key);
+        Ok(())
+    }
+
+    /// Whether a key stays out although a vendor's own authority vouches for it.
+    pub(crate) fn is_barred(&self, key: &KeyId) -> bool {
+        self.barred.contains(key)
+    }
+
+    /// Keys that stay out.
+    pub(crate) fn barred(&self) -> impl Iterator<Item = KeyId> {
+        self.barred.iter().copied()
     }
 
     /// Engineers that count now.
@@ -163,6 +199,23 @@ mod tests {
         registry.revoke(&KeyId::of_spki(b"j")).unwrap();
         assert_eq!(registry.engineers(now()).count() + registry.invitations(now()).count(), 0);
         assert!(matches!(registry.revoke(&KeyId::of_spki(b"e")), Err(RegistryError::Unknown(_))));
+    }
+
+    #[test]
+    fn a_barred_key_stays_out_until_it_is_invited_and_their_number_ends() {
+        let mut registry: Registry = serde_json::from_str(r#"{"engineers":{},"invitations":{}}"#).unwrap();
+        let (key, other) = (KeyId::of_spki(b"e"), KeyId::of_spki(b"f"));
+        registry.bar(&key).unwrap();
+        let kept: Registry = serde_json::from_str(&serde_json::to_string(&registry).unwrap()).unwrap();
+        assert_eq!((kept.is_barred(&key), kept.is_barred(&other)), (true, false));
+        registry.invite(invitation(b"i"), now()).unwrap();
+        registry.enrol(&KeyId::of_spki(b"i"), engineer(b"e"), now()).unwrap();
+        assert!(!registry.is_barred(&key));
+        for number in 0..BARRED_MAX {
+            registry.bar(&KeyId::of_spki(&number.to_be_bytes())).unwrap();
+        }
+        assert_eq!(registry.bar(&key), Err(RegistryError::BarredFull(BARRED_MAX)));
+        assert_eq!(registry.bar(&KeyId::of_spki(&0_usize.to_be_bytes())), Ok(()), "again");
     }
 
     #[test]
