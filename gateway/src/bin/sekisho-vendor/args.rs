@@ -28,11 +28,13 @@ Asks, shows how the request stands until the clinic has approved it, then forwar
 as long as the session is open. Ctrl-C ends the session.";
 
 const ADOPT_HELP: &str = "\
-The clinic names the vendor's authority in its policy, and hands over its own (`sekisho vendor authority`). The certificate
-must be for client authentication and name one person: by the common name of its subject, else by one mail address.
+The clinic names the vendor's authority in its policy and hands over its own certificate, which
+`sekisho vendor authority` prints there. The engineer's must be for client authentication and name
+one person: by the common name of its subject, else by one mail address.
 
 Example:
-  sekisho-vendor adopt --gateway clinic.example.jp:8443 --key suzuki.key --chain suzuki.pem --clinic clinic.pem";
+  sekisho-vendor adopt --gateway clinic.example.jp:8443 \\
+      --key suzuki.key --chain suzuki.pem --clinic clinic.pem";
 
 const CONNECT_HELP: &str = "\
 Waits until the session is open, then forwards. Ctrl-C stops forwarding; the session stays open until its end.";

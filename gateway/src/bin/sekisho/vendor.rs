@@ -24,9 +24,9 @@ Example:
   sekisho vendor invite acme-emr --engineer \"鈴木\"";
 
 const AUTHORITY_HELP: &str = "\
-Prints the certificate (PEM) by which engineers know this gateway. An invitation carries its hash; a vendor whose own
-certificate authority the policy names (`ca`) needs the certificate itself. It is no secret, but hand it over so that
-nobody can change it on the way.
+Prints the certificate (PEM) by which engineers know this gateway. An invitation carries its hash;
+a vendor whose own certificate authority the policy names (`ca`) needs the certificate itself. It is
+no secret, but hand it over so that nobody can change it on the way.
 
 Example:
   sekisho vendor authority > clinic.pem";
