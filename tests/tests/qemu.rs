@@ -58,7 +58,8 @@ fn the_kernels_wireguard_does_what_our_own_does() {
     let (_, backends) = executables.iter().find(|(name, _)| name == "backends").unwrap();
     let kernel = Kernel::fetched(workspace).unwrap_or_else(|error| panic!("{error}"));
     let argv = ["/vm/backends", "--nocapture", "--test-threads=2"];
-    let vm = Vm::new(kernel).file(backends, argv[0]).program_within(PROGRAM_LIMIT, "backends", &argv);
+    let vm = Vm::new(kernel).tool("wg", "wireguard-tools").file(backends, argv[0]);
+    let vm = vm.program_within(PROGRAM_LIMIT, "backends", &argv);
     let report = vm.run(GUEST_LIMIT).unwrap_or_else(|error| panic!("{error}"));
     let verdicts = [
         expect(&report, "backends", 0, "test result: ok."),

@@ -47,6 +47,12 @@ pub enum TunnelError {
         /// The port asked for.
         wanted: u16,
     },
+    /// Somebody else changes the kernel's interface faster than it is put back.
+    #[error("{what}, and has it again after it was put back; see who else runs wg(8) on this box")]
+    Drift {
+        /// The difference that is left.
+        what: String,
+    },
     /// A part of the tunnel has ended by itself.
     #[error("the tunnel's {part} has stopped; restart the role that runs it")]
     Stopped {

@@ -4,6 +4,7 @@
 //! Contract: as [`Tunnel`] says. Peers stay in the kernel when the process dies; their ends are then the packet filter's
 //! to keep.
 
+mod drift;
 mod netlink;
 
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ use netlink_packet_wireguard::{
     WireguardAddressFamily, WireguardAllowedIp, WireguardAllowedIpAttr, WireguardAttribute,
     WireguardDeviceFlags, WireguardPeer, WireguardPeerAttribute, WireguardPeerFlags, WireguardTimeSpec,
 };
+use rustix::io::Errno;
 use zeroize::Zeroize as _;
 
 use self::netlink::Netlink;
@@ -50,7 +52,9 @@ struct State {
     netlink: Netlink,
     interface: String,
     config: Config,
-    /// What the kernel has.
+    /// The UDP port, once there is one.
+    listen_port: u16,
+    /// What the kernel was given.
     present: BTreeMap<PublicKey, PeerConfig>,
     /// What was counted before a peer was last taken out.
     past: BTreeMap<PublicKey, Seen>,
@@ -79,13 +83,21 @@ impl Kernel {
             netlink,
             interface: interface.to_owned(),
             config: nobody,
+            listen_port: 0,
             present: BTreeMap::new(),
             past: BTreeMap::new(),
             is_closing: false,
         };
         state.begin(config)?;
-        state.settle(config, SystemTime::now())?;
+        if let Err(error) = state.settle(config, SystemTime::now()) {
+            // What cannot be carried out whole is not left half.
+            if let Err(error) = state.silence().or_else(unless_gone) {
+                tracing::error!(%error, "the kernel's WireGuard could not be silenced");
+            }
+            return Err(error);
+        }
         let port = state.port()?;
+        state.listen_port = port;
         let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
         let of_clock = Arc::clone(&shared);
         let clock = Builder::new().name("vpn-clock".to_owned()).spawn(move || of_clock.keep_ends());
@@ -93,10 +105,29 @@ impl Kernel {
         Ok(Self { shared, port, clock: Some(clock) })
     }
 
+    /// Has an interface that is not switched on yet take this port when it is; without a key it is silent there.
+    /// # Errors
+    /// Fails as [`Kernel::start`] does.
+    pub fn reserve(interface: &str, listen_port: u16) -> Result<(), TunnelError> {
+        let doing = || format!("give the WireGuard interface `{interface}` its port");
+        let mut netlink = Netlink::open().map_err(TunnelError::io(doing()))?;
+        let port = vec![WireguardAttribute::ListenPort(listen_port)];
+        netlink.set(interface, port).map_err(TunnelError::io(doing()))
+    }
+
     /// Gives the UDP port.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Compares the interface with what was configured, puts back what somebody else changed, and says what that was; when
+    /// it returns, the two were read to be equal.
+    /// # Errors
+    /// Fails when the interface cannot be read or put back, as when it is gone.
+    pub fn restore(&self) -> Result<Vec<String>, TunnelError> {
+        self.is_whole()?;
+        self.shared.state().restore()
     }
 
     fn is_whole(&self) -> Result<(), TunnelError> {
@@ -112,7 +143,7 @@ impl Kernel {
             state.silence()
         };
         self.shared.changed.notify_all();
-        clock.join().map_err(|_| TunnelError::Stopped { part: "clock" }).and(silenced)
+        clock.join().map_err(|_| TunnelError::Stopped { part: "clock" }).and(silenced.or_else(unless_gone))
     }
 }
 
@@ -229,16 +260,20 @@ impl State {
     fn take_out(&mut self, key: PublicKey) -> Result<(), TunnelError> {
         // What it counts is lost with it.
         let seen = self.seen()?.remove(&key).unwrap_or_default();
-        self.set_peer(vec![
-            WireguardPeerAttribute::PublicKey(*key.as_bytes()),
-            WireguardPeerAttribute::Flags(WireguardPeerFlags::RemoveMe | WireguardPeerFlags::UpdateOnly),
-        ])?;
+        self.remove(key)?;
         self.present.remove(&key);
         let past = self.past.entry(key).or_default();
         past.received_bytes = past.received_bytes.saturating_add(seen.received_bytes);
         past.sent_bytes = past.sent_bytes.saturating_add(seen.sent_bytes);
         past.endpoint = seen.endpoint.or(past.endpoint);
         Ok(())
+    }
+
+    fn remove(&mut self, key: PublicKey) -> Result<(), TunnelError> {
+        self.set_peer(vec![
+            WireguardPeerAttribute::PublicKey(*key.as_bytes()),
+            WireguardPeerAttribute::Flags(WireguardPeerFlags::RemoveMe | WireguardPeerFlags::UpdateOnly),
+        ])
     }
 
     fn put(&mut self, peer: &PeerConfig, endpoint: Option<SocketAddr>) -> Result<(), TunnelError> {
@@ -265,7 +300,7 @@ impl State {
         self.netlink.set(&self.interface, attributes).map_err(TunnelError::io(doing))
     }
 
-    fn get(&mut self) -> Result<Vec<WireguardAttribute>, TunnelError> {
+    fn read(&mut self) -> Result<Vec<WireguardAttribute>, TunnelError> {
         let doing = format!("read the WireGuard interface `{}`", self.interface);
         let mut found = self.netlink.get(&self.interface).map_err(TunnelError::io(doing))?;
         for attribute in &mut found {
@@ -277,7 +312,7 @@ impl State {
     }
 
     fn port(&mut self) -> Result<u16, TunnelError> {
-        let port = self.get()?.into_iter().find_map(|attribute| match attribute {
+        let port = self.read()?.into_iter().find_map(|attribute| match attribute {
             WireguardAttribute::ListenPort(port) => Some(port),
             _ => None,
         });
@@ -286,7 +321,7 @@ impl State {
 
     fn seen(&mut self) -> Result<BTreeMap<PublicKey, Seen>, TunnelError> {
         let mut all: BTreeMap<PublicKey, Seen> = BTreeMap::new();
-        let peers = self.get()?.into_iter().filter_map(|attribute| match attribute {
+        let peers = self.read()?.into_iter().filter_map(|attribute| match attribute {
             WireguardAttribute::Peers(peers) => Some(peers),
             _ => None,
         });
@@ -344,6 +379,12 @@ impl Seen {
         }
         key.map(|key| (key, seen))
     }
+}
+
+/// An interface that is gone is silent.
+fn unless_gone(error: TunnelError) -> Result<(), TunnelError> {
+    let is_gone = matches!(&error, TunnelError::Io { source, .. } if source.raw_os_error() == Some(Errno::NODEV.raw_os_error()));
+    if is_gone { Ok(()) } else { Err(error) }
 }
 
 /// Zero is never.

@@ -10,6 +10,7 @@
 
 #[path = "../namespaces/client.rs"]
 mod client;
+mod drift;
 mod gateway;
 #[path = "../namespaces/place.rs"]
 #[expect(dead_code, reason = "shared with the tests of this crate's own data path")]
