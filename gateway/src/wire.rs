@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use policy::raw::{Beside, Sources};
+use policy::services::VpnCarrier;
 use serde::{Deserialize, Serialize};
 
 pub mod console;
@@ -277,6 +278,8 @@ pub struct Status {
     pub closed_because: Option<String>,
     /// The policy in force.
     pub policy: Option<AppliedPolicy>,
+    /// Whose WireGuard carries the VPN's packets, if the policy has a VPN.
+    pub vpn: Option<VpnCarrier>,
     /// The clock by which windows open and close.
     pub time: TimeStatus,
     /// Things somebody should look at, newest last.

@@ -17,8 +17,8 @@ pub use dhcpcd::dhcpcd_conf;
 pub use dnsmasq::{leases_conf, names_conf};
 pub use settings::{
     ConsoleMetrics, ConsolePort, ConsoleSettings, EdgeMaintenance, EdgePeer, EdgeSettings, EdgeVendor,
-    EdgeVpn, FilesSettings, FilesVendor, RecordSettings, SETTINGS_BYTES_MAX, WatchDevice, WatchMark,
-    WatchSettings, WatchZone, console_conf, edge_conf, files_conf, record_conf, watch_conf,
+    EdgeVpn, FilesSettings, FilesVendor, RecordSettings, SETTINGS_BYTES_MAX, VpnCarrier, WatchDevice,
+    WatchMark, WatchSettings, WatchZone, console_conf, edge_conf, files_conf, record_conf, watch_conf,
 };
 pub use text::FilePath;
 

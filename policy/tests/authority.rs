@@ -5,7 +5,7 @@
 use policy::diagnostic::{Diagnostic, Language, Severity};
 use policy::raw::{AUTHORITY_BYTES_MAX, Beside, Sources, wanted};
 use policy::resolve::{Resolved, load};
-use policy::services::{EdgeSettings, edge_conf};
+use policy::services::{EdgeSettings, VpnCarrier, edge_conf};
 use proptest::prelude::*;
 
 const BASE: &str = include_str!("diagnostics/base.toml");
@@ -68,7 +68,8 @@ fn edge_is_told_of_the_certificate_and_of_nothing_else_in_the_file() {
             (own.key.as_str(), own.not_after),
             (ACME_KEY.trim(), "2098-01-01T00:00:00Z".parse().unwrap())
         );
-        let edge: EdgeSettings = serde_json::from_str(&edge_conf(&policy).unwrap()).unwrap();
+        let edge: EdgeSettings =
+            serde_json::from_str(&edge_conf(&policy, VpnCarrier::Edge).unwrap()).unwrap();
         let vendors = edge.maintenance.unwrap().vendors;
         assert_eq!(vendors.first().unwrap().ca_pem.as_deref(), Some(ACME));
     }

@@ -13,7 +13,7 @@ use policy::ledger::Ledger;
 use policy::model::{Policy, VPN_INTERFACE, ZoneKind};
 use policy::raw::Sources;
 use policy::resolve::load;
-use policy::services::{EdgeSettings, FilesSettings, edge_conf, files_conf};
+use policy::services::{EdgeSettings, FilesSettings, VpnCarrier, edge_conf, files_conf};
 
 const BASE: &str = include_str!("diagnostics/base.toml");
 const PLACES: &str = "[zone.desk]\nkind = \"management\"\ninterface = \"eth9\"\nnetworks = [\"192.168.99.0/24\"]\n\
@@ -206,9 +206,10 @@ fn the_vpn_keeps_its_invariants() {
 fn the_doors_roles_are_told_what_they_need() {
     let peers = peer("note", 0, "hanako", "\"device:server:https\"", "address = [\"10.90.0.9\"]\n");
     let policy = policy(&format!("{VPN}mtu = 1380\n{peers}{VENDOR}"));
-    let text = edge_conf(&policy).unwrap();
+    let text = edge_conf(&policy, VpnCarrier::Kernel).unwrap();
     let edge: EdgeSettings = serde_json::from_str(&text).unwrap();
     let vpn = edge.vpn.unwrap();
+    assert_eq!(vpn.carrier, VpnCarrier::Kernel);
     assert_eq!((vpn.listen_port, vpn.mtu, vpn.interface.as_str()), (51820, 1380, VPN_INTERFACE));
     assert_eq!(format!("{:?}", vpn.peers.first().unwrap().allowed_ips), "[10.90.0.9/32]");
     let maintenance = edge.maintenance.unwrap();

@@ -7,8 +7,10 @@ use std::net::SocketAddr;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+use zeroize::Zeroizing;
 
 use super::Fault;
+use super::edge::VpnPeerRow;
 
 pub use session::{KeyId, SessionId};
 
@@ -173,6 +175,53 @@ pub enum DoorsAsk {
     },
     /// Who may finish a handshake.
     Engineers {},
+    /// How the kernel's WireGuard stands, where the settings say that it carries the VPN. Answered by
+    /// [`DoorsAnswer::Tunnel`]; where its key is another than edge's, edge asks again with its own.
+    Tunnel {
+        /// The gateway's private key, for the kernel alone: core keeps it nowhere else.
+        key: Option<TunnelKey>,
+    },
+}
+
+/// The gateway's WireGuard key on its way; never printed, wiped when dropped.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(from = "[u8; 32]", into = "[u8; 32]")]
+pub struct TunnelKey(Zeroizing<[u8; 32]>);
+
+impl TunnelKey {
+    /// Gives the bytes of the key.
+    #[must_use]
+    pub fn expose_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl From<[u8; 32]> for TunnelKey {
+    fn from(bytes: [u8; 32]) -> Self {
+        TunnelKey(Zeroizing::new(bytes))
+    }
+}
+
+impl From<TunnelKey> for [u8; 32] {
+    fn from(key: TunnelKey) -> [u8; 32] {
+        *key.0
+    }
+}
+
+impl fmt::Debug for TunnelKey {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("TunnelKey(..)")
+    }
+}
+
+/// The kernel's WireGuard as it stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TunnelStanding {
+    /// The public half of the key that it has, base64; `None` until edge offered one.
+    pub public_key: Option<String>,
+    /// Its peers, in the policy's order; none while it does not run.
+    pub peers: Vec<VpnPeerRow>,
 }
 
 /// What a certificate of a vendor's own authority says, which edge has verified. Core holds it against the policy.
@@ -237,6 +286,8 @@ pub enum DoorsAnswer {
     },
     /// Who may finish a handshake.
     Engineers(Engineers),
+    /// The kernel's WireGuard.
+    Tunnel(TunnelStanding),
     /// It did not work.
     Failed(Fault),
 }
@@ -350,6 +401,16 @@ pub struct Invitation {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_tunnels_key_travels_whole_and_is_never_printed() {
+        let ask = DoorsAsk::Tunnel { key: Some(TunnelKey::from([7; 32])) };
+        assert!(format!("{ask:?}").contains("TunnelKey(..)"), "{ask:?}");
+        let text = serde_json::to_string(&DoorsRequest { version: VERSION, ask }).unwrap();
+        let read: DoorsRequest = serde_json::from_str(&text).unwrap();
+        assert!(matches!(read.ask, DoorsAsk::Tunnel { key: Some(key) } if *key.expose_bytes() == [7; 32]));
+        assert!(serde_json::from_str::<DoorsRequest>(&text.replacen("7,", "", 1)).is_err(), "a short key");
+    }
 
     #[test]
     fn words_that_are_none_are_refused_at_the_door() {

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use jiff::Timestamp;
+use policy::services::VpnCarrier;
 use serde::{Deserialize, Serialize};
 
 /// What the edge role is asked.
@@ -27,6 +28,8 @@ pub enum EdgeAnswer {
 pub struct VpnStatus {
     /// The gateway's WireGuard public key, base64.
     pub public_key: String,
+    /// Whose WireGuard carries the packets.
+    pub carrier: VpnCarrier,
     /// UDP port it listens on.
     pub listen_port: u16,
     /// Peers in the policy's order.
@@ -43,8 +46,8 @@ pub struct VpnPeerRow {
     pub handshake_at: Option<Timestamp>,
     /// Where its last authenticated packet came from.
     pub endpoint: Option<SocketAddr>,
-    /// Bytes from the peer.
+    /// Bytes from the peer: of packets inside the tunnel, or, where the kernel carries, of the messages around them.
     pub received_bytes: u64,
-    /// Bytes to the peer.
+    /// Bytes to the peer, likewise.
     pub sent_bytes: u64,
 }

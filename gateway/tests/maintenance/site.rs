@@ -18,7 +18,7 @@ use gateway::wire::doors::{
 };
 use gateway::wire::frame;
 use gateway::wire::record::{RecordAnswer, RecordAsk};
-use gateway::wire::{Answer, Ask};
+use gateway::wire::{Answer, Ask, Fault, FaultKind};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     PKCS_ED25519, PublicKeyData, SanType, SignatureAlgorithm,
@@ -323,6 +323,10 @@ fn answer(
             DoorsAnswer::Certificate { chain_pem }
         }
         DoorsAsk::Engineers {} => DoorsAnswer::Engineers(known.engineers.clone()),
+        DoorsAsk::Tunnel { .. } => {
+            let why = "there is no VPN here";
+            DoorsAnswer::Failed(Fault::new(FaultKind::Failed, why))
+        }
     };
     (answer, None)
 }

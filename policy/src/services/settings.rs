@@ -20,8 +20,8 @@ use crate::model::{
 use crate::ruleset::{Mark, Ruleset};
 
 pub use doors::{
-    EdgeMaintenance, EdgePeer, EdgeSettings, EdgeVendor, EdgeVpn, FilesSettings, FilesVendor, edge_conf,
-    files_conf,
+    EdgeMaintenance, EdgePeer, EdgeSettings, EdgeVendor, EdgeVpn, FilesSettings, FilesVendor, VpnCarrier,
+    edge_conf, files_conf,
 };
 
 /// Longest settings file: core writes none that is longer, and a role need not read further.

@@ -115,6 +115,8 @@ impl Site {
         let root = RoleRunner::runtime_root(&self.lab);
         let runner = RoleRunner::new(&self.lab, unit);
         let runner = places.iter().fold(runner, |runner, (name, place)| runner.env(name, root.join(place)));
+        // The same on every machine; the kernel's WireGuard is tried in guests, which all have it.
+        let runner = runner.env("SEKISHO_VPN_DATA_PATH", "user");
         if built.exists() { runner.program(built) } else { runner }
     }
 

@@ -10,6 +10,7 @@ use std::{
 use crate::{
     build::{UPGRADE, debian, package, printed, workspace},
     machine::{Machine, Session},
+    tunnel,
 };
 
 const DISK: &str = include_str!("disk.sh");
@@ -55,6 +56,7 @@ fn nobody_is_locked_out_and_the_box_starts_closed() {
     let mut machine = boot("");
     it_starts_closed(&mut machine);
     an_upgrade_breaks_no_connection(&mut machine);
+    tunnel::the_kernel_carries_the_vpn(&mut machine);
     machine.power_off();
 
     let mut machine = boot("systemd.mask=sekisho-core.service");
@@ -65,16 +67,19 @@ fn nobody_is_locked_out_and_the_box_starts_closed() {
 /// Makes disk and initial file system; returns the kernel's directory.
 fn made(work: &Path) -> PathBuf {
     let kernel: PathBuf = printed(&mut Command::new(workspace().join("scripts/qemu-kernel"))).trim().into();
-    let [first, second, policy] = ["first.deb", "second.deb", "site.toml"].map(|name| work.join(name));
+    let [first, second, policy, vpn] =
+        ["first.deb", "second.deb", "site.toml", "vpn.toml"].map(|name| work.join(name));
     fs::rename(package(work, None), &first).unwrap();
     fs::rename(package(work, Some(UPGRADE)), &second).unwrap();
     fs::write(&policy, POLICY).unwrap();
+    fs::write(&vpn, format!("{POLICY}{}", tunnel::VPN)).unwrap();
     printed(Command::new("bash").args(["-euc", DISK, "disk.sh"]).arg(debian()).args([
         &kernel,
         &work.to_owned(),
         &first,
         &second,
         &policy,
+        &vpn,
     ]));
     kernel
 }

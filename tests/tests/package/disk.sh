@@ -5,7 +5,7 @@
 #   disk.sh ROOT.tar KERNEL-DIRECTORY OUT-DIRECTORY FILE..
 #
 # The gateway-to-be has three lines, named by their MAC addresses: wan, mgmt (with an address, as an installer finds it) and
-# staff. `lab-echo` answers on port 22 as a session would; `lab-agent` runs the test's commands from a serial line;
+# staff; outside and inside are the far ends of wan and staff, for namespaces of the guest. `lab-echo` answers on port 22 as a session would; `lab-agent` runs the test's commands from a serial line;
 # `lab-after-closed` and `lab-network-pre` write down what the kernel holds at two moments of the boot.
 set -euo pipefail
 archive=$1 kernel=$2 out=$3
@@ -26,7 +26,7 @@ echo gateway >"$tree/etc/hostname"
 
 network=$tree/etc/systemd/network
 number=1
-for name in wan mgmt staff; do
+for name in wan mgmt staff outside inside; do
     printf '[Match]\nMACAddress=52:54:00:00:00:0%d\n[Link]\nName=%s\n' "$number" "$name" >"$network/10-$name.link"
     number=$((number + 1))
 done
@@ -45,6 +45,7 @@ while read -r line <&3; do
 done
 AGENT
 chmod 755 "$tree/lab/agent"
+cp "$(command -v busybox)" "$(command -v wg)" "$tree/lab/"
 
 units=$tree/etc/systemd/system
 printf '[Service]\nExecStart=/lab/agent\n[Install]\nWantedBy=multi-user.target\n' >"$units/lab-agent.service"

@@ -1,4 +1,4 @@
-//! A guest with a disk, three lines and an agent: Debian booted by Debian's own kernel, emulated.
+//! A guest with a disk, three lines with their far ends, and an agent: Debian booted by Debian's own kernel, emulated.
 use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
@@ -54,9 +54,15 @@ impl Machine {
             .arg("-initrd")
             .arg(directory.join("initrd"))
             .args(["-append", &format!("console=ttyS0 loglevel=4 panic=-1 mitigations=off {words}")]);
-        // Only `mgmt` leads anywhere, and only from this machine's loopback to the guest's port 22.
-        let lines =
-            [("wan", "hubport,id=wan,hubid=1"), ("mgmt", &forward), ("staff", "hubport,id=staff,hubid=2")];
+        // Only `mgmt` leads anywhere, and only from this machine's loopback to the guest's port 22; the others to the far
+        // ends of their lines, in the guest itself.
+        let lines = [
+            ("wan", "hubport,id=wan,hubid=1"),
+            ("mgmt", &forward),
+            ("staff", "hubport,id=staff,hubid=2"),
+            ("outside", "hubport,id=outside,hubid=1"),
+            ("inside", "hubport,id=inside,hubid=2"),
+        ];
         for (number, (name, line)) in (1..).zip(lines) {
             let card = format!("virtio-net-pci,netdev={name},mac=52:54:00:00:00:0{number}");
             command.args(["-netdev", line, "-device", &card]);

@@ -11,3 +11,5 @@ mod build;
 mod install;
 #[cfg(test)]
 mod machine;
+#[cfg(test)]
+mod tunnel;

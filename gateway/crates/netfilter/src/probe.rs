@@ -78,6 +78,12 @@ pub fn probe() -> Result<Features, ProbeError> {
     })
 }
 
+/// Asks the kernel whether it can make interfaces of its own WireGuard, without making one. A kernel that has it as a module
+/// loads the module.
+pub fn has_wireguard() -> Result<bool, ProbeError> {
+    has_link_kind(&mut Connection::to(NETLINK_ROUTE)?, "wireguard")
+}
+
 /// One thing to ask for.
 enum Need {
     Rule(Vec<Expr>),

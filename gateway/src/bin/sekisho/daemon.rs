@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::checking;
 use crate::exit::{CliError, Exit};
 use crate::output::Output;
-use crate::table;
+use crate::{table, vpn};
 
 /// Where the roles listen.
 #[derive(Debug)]
@@ -95,6 +95,7 @@ fn status_text(output: &Output, status: &Status) -> String {
             Language::Ja => format!("  通信許可 {}件のうち {}件が有効", policy.flow_count, policy.live_count),
         });
     }
+    lines.extend(status.vpn.map(|carrier| format!("  {}", vpn::carried_by(output, carrier))));
     let trust = if status.time.trusted {
         output.pick("trusted", "信頼済み")
     } else {

@@ -15,6 +15,7 @@ use gateway::wire::{Answer, Ask};
 use ipnet::IpNet;
 use policy::diagnostic::Language;
 use policy::model::{Policy, Vpn, VpnPeer};
+use policy::services::VpnCarrier;
 use serde_json::json;
 use x25519_dalek::{PublicKey, StaticSecret};
 use zeroize::Zeroizing;
@@ -260,6 +261,17 @@ fn status(sockets: &Sockets) -> Result<Option<VpnStatus>, CliError> {
     }
 }
 
+/// Who carries the packets, in words.
+pub(crate) fn carried_by(output: &Output, carrier: VpnCarrier) -> &'static str {
+    match carrier {
+        VpnCarrier::Edge => output
+            .pick("VPN: carried in user space, by the edge role", "VPN: edgeロールがユーザ空間で運びます"),
+        VpnCarrier::Kernel => {
+            output.pick("VPN: carried by the kernel's WireGuard", "VPN: カーネルのWireGuardが運びます")
+        }
+    }
+}
+
 fn list(output: &Output, sockets: &Sockets) -> Result<Exit, CliError> {
     let status = status(sockets)?;
     let heads = match output.language {
@@ -276,7 +288,10 @@ fn list(output: &Output, sockets: &Sockets) -> Result<Exit, CliError> {
         ]
     };
     let text = match &status {
-        Some(status) => table::lay_out(&heads, &status.peers.iter().map(cells).collect::<Vec<_>>()),
+        Some(status) => {
+            let table = table::lay_out(&heads, &status.peers.iter().map(cells).collect::<Vec<_>>());
+            format!("{table}\n{}", carried_by(output, status.carrier))
+        }
         None => output.pick("the policy has no VPN", "方針にVPNがありません").to_owned(),
     };
     output.answer(&text, &serde_json::to_value(&status)?);

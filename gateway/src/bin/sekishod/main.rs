@@ -73,6 +73,9 @@ struct Args {
     /// Keys that originals are sealed to, `age1..` a line; without the file a key of the role's own (files only).
     #[arg(long, env = "SEKISHO_SEAL_TO", default_value = "/var/lib/sekisho-files/originals.recipients")]
     seal_to: PathBuf,
+    /// Which WireGuard carries the VPN's packets (core only).
+    #[arg(long, env = "SEKISHO_VPN_DATA_PATH", value_enum, default_value = "auto")]
+    vpn_data_path: core::DataPath,
     /// Form of the log on standard error.
     #[arg(long, env = "SEKISHO_LOG_FORMAT", value_enum, default_value_t = logging::Format::Text)]
     log: logging::Format,
@@ -121,7 +124,12 @@ fn run(args: &Args) -> Result<()> {
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start tokio")?;
     match args.role {
         Role::Inspect => inspect::run(),
-        Role::Core => runtime.block_on(core::run(&args.state_dir, &args.runtime_dir, &args.record)),
+        Role::Core => runtime.block_on(core::run(core::Places {
+            state: &args.state_dir,
+            runtime: &args.runtime_dir,
+            record: &args.record,
+            data_path: args.vpn_data_path,
+        })),
         Role::Record => runtime.block_on(record::run(record::Places {
             state: &args.state_dir,
             runtime: &args.runtime_dir,

@@ -26,9 +26,12 @@ pub struct EdgeSettings {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EdgeVpn {
+    /// Who carries the packets; settings of a release before this one say nothing of it.
+    #[serde(default)]
+    pub carrier: VpnCarrier,
     /// UDP port of the door.
     pub listen_port: u16,
-    /// The TUN device that core made.
+    /// The device that core made.
     pub interface: String,
     /// The gateway's addresses in the tunnel, with the prefix lengths of its networks.
     pub addresses: Vec<IpNet>,
@@ -36,6 +39,17 @@ pub struct EdgeVpn {
     pub mtu: u16,
     /// Peers in file order.
     pub peers: Vec<EdgePeer>,
+}
+
+/// Whose WireGuard carries the VPN's packets. It is the box's to say, not the policy's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum VpnCarrier {
+    /// The edge role's, in user space, between a TUN device and a socket.
+    #[default]
+    Edge,
+    /// The kernel's, set up by core.
+    Kernel,
 }
 
 /// A VPN peer, as far as the edge role needs it.
@@ -100,14 +114,14 @@ pub struct FilesVendor {
     pub drop: Option<String>,
 }
 
-/// The settings of the edge role.
+/// The settings of the edge role; `carrier` is who carries the VPN's packets on this box.
 ///
 /// # Errors
 /// [`ServicesError::Settings`] when they cannot be written.
-pub fn edge_conf(policy: &Policy) -> Result<String, ServicesError> {
+pub fn edge_conf(policy: &Policy, carrier: VpnCarrier) -> Result<String, ServicesError> {
     let maintaining = policy.vendors.values().filter(|vendor| vendor.maintenance.is_some());
     let settings = EdgeSettings {
-        vpn: policy.vpn.as_ref().map(vpn),
+        vpn: policy.vpn.as_ref().map(|of| vpn(of, carrier)),
         maintenance: policy
             .maintenance
             .map(|door| EdgeMaintenance { port: door.port, vendors: maintaining.map(vendor).collect() }),
@@ -125,9 +139,10 @@ pub fn files_conf(policy: &Policy) -> Result<String, ServicesError> {
     text("files", &FilesSettings { site: policy.clinic.site.clone(), vendors })
 }
 
-fn vpn(of: &Vpn) -> EdgeVpn {
+fn vpn(of: &Vpn, carrier: VpnCarrier) -> EdgeVpn {
     let Vpn { zone: _, listen_port, address, mtu, peers } = of;
     EdgeVpn {
+        carrier,
         listen_port: *listen_port,
         interface: VPN_INTERFACE.to_owned(),
         addresses: address.clone(),

@@ -154,6 +154,7 @@ impl Core {
             },
             closed_because: self.closed_because.clone(),
             policy: standing.policy().map(|plan| applied(plan, self.enforcer.live(now).len())),
+            vpn: standing.policy().and_then(|plan| plan.policy.vpn.as_ref()).map(|_| self.carrier.who()),
             time: TimeStatus { trusted: clock.is_trusted(), effective: clock.at(now.elapsed) },
             warnings: self.warnings.iter().chain(&self.problems).cloned().collect(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -220,11 +221,14 @@ impl Core {
             Standing::Closed => None,
             Standing::Applied(plan) => Some(plan.clone()),
         };
+        let device = self.carrier.verify();
+        self.device_put_back(device.as_deref().unwrap_or_default());
+        let unlike = device.err().map(|error| error.to_string());
         match self.kernel.compare(want.as_ref(), &self.enforcer.live(now)) {
             Ok(found) => {
                 self.repair(&found.own);
                 Answer::Verified {
-                    differences: found.own.into_iter().chain(found.foreign).collect(),
+                    differences: found.own.into_iter().chain(found.foreign).chain(unlike).collect(),
                     repaired: self.repaired.drain(..).collect(),
                 }
             }
@@ -277,7 +281,7 @@ impl Core {
         let Some(plan) = self.enforcer.standing().policy() else {
             return failed(FaultKind::Failed, "there is no policy in force");
         };
-        match files::write(&self.services, plan) {
+        match files::write(&self.services, plan, self.carrier.who()) {
             Ok(()) => Answer::Done {},
             Err(error) => failed(FaultKind::Failed, &error.to_string()),
         }

@@ -2,12 +2,15 @@
 //! of its own alone holds rtnetlink and waits for it; nothing that core answers does. What was found goes to the loop, in
 //! which alone core's state lives; what opens or closes (forwarding) is the loop's to do.
 
+use std::sync::Arc;
+
 use enforce::Step;
 use jiff::Timestamp;
 use policy::guideline::observation::ReversePath;
 use policy::model::Policy;
 use tokio::sync::mpsc;
 
+use super::carrier::Carrier;
 use super::network::{Neighbour, Network, NetworkError, Settled};
 use super::plan::Plan;
 use super::sysctl::{self, Asserted};
@@ -36,6 +39,8 @@ pub(super) struct Found {
     pub(super) settings: Asserted,
     /// What could not be done about interfaces, in words.
     pub(super) problems: Vec<String>,
+    /// What somebody else had changed at the VPN's device, and is as it was, in words.
+    pub(super) drifts: Vec<String>,
 }
 
 /// What only a look can tell.
@@ -57,10 +62,10 @@ pub(super) struct Around {
 
 impl Around {
     /// Starts the task; must be called inside the runtime.
-    pub(super) fn start(ready: mpsc::Sender<Ready>) -> Result<Self, NetworkError> {
+    pub(super) fn start(ready: mpsc::Sender<Ready>, carrier: Arc<Carrier>) -> Result<Self, NetworkError> {
         let network = Network::open()?;
         let (errands, taken) = mpsc::channel(ERRANDS_MAX);
-        tokio::spawn(run(network, taken, ready));
+        tokio::spawn(run(network, carrier, taken, ready));
         Ok(Around { errands, is_looking: false })
     }
 
@@ -88,16 +93,23 @@ impl Around {
     }
 }
 
-async fn run(mut network: Network, mut errands: mpsc::Receiver<(Errand, Plan)>, ready: mpsc::Sender<Ready>) {
+async fn run(
+    mut network: Network,
+    carrier: Arc<Carrier>,
+    mut errands: mpsc::Receiver<(Errand, Plan)>,
+    ready: mpsc::Sender<Ready>,
+) {
     while let Some((errand, plan)) = errands.recv().await {
         let stock = match errand {
             Errand::Look => Some(take_stock(&network, &plan.policy).await),
             Errand::Surround(_) => None,
         };
         let mut settings = sysctl::general();
-        let Settled { problems, changed } = settle(&mut network, &plan.policy).await;
+        let device = tun::settle(&network, &carrier, &plan.policy).await;
+        let Settled { mut problems, changed } = settle(&mut network, &plan.policy).await;
+        problems.extend(device.problem);
         settings.changed.extend(changed);
-        let found = Found { errand, plan, stock, settings, problems };
+        let found = Found { errand, plan, stock, settings, problems, drifts: device.drifts };
         if ready.send(Ready::Found(Box::new(found))).await.is_err() {
             return;
         }
@@ -122,12 +134,8 @@ async fn take_stock(network: &Network, policy: &Policy) -> Stock {
     Stock { at, paths, neighbours: neighbours.ok() }
 }
 
-/// Brings devices, addresses and routes to what the policy has.
+/// Brings addresses and routes to what the policy has.
 async fn settle(network: &mut Network, policy: &Policy) -> Settled {
-    let device = tun::settle(network, policy).await;
     let settled = network.settle(policy).await;
-    let mut settled =
-        settled.unwrap_or_else(|error| Settled { problems: vec![error.to_string()], ..Settled::default() });
-    settled.problems.extend(device);
-    settled
+    settled.unwrap_or_else(|error| Settled { problems: vec![error.to_string()], ..Settled::default() })
 }

@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use policy::model::Policy;
-use policy::services::{self, ServicesError};
+use policy::services::{self, ServicesError, VpnCarrier};
 use thiserror::Error;
 
 use super::plan::Plan;
@@ -24,7 +24,7 @@ pub(crate) enum FilesError {
 }
 
 /// Writes every file whose text changed, and removes those that nothing needs.
-pub(crate) fn write(directory: &Path, plan: &Plan) -> Result<(), FilesError> {
+pub(crate) fn write(directory: &Path, plan: &Plan, carrier: VpnCarrier) -> Result<(), FilesError> {
     let policy = &plan.policy;
     let paths = gateway::service_paths::installed()?;
     let files = [
@@ -35,7 +35,7 @@ pub(crate) fn write(directory: &Path, plan: &Plan) -> Result<(), FilesError> {
         ("watch.json", Some(services::watch_conf(policy, &plan.ruleset)?)),
         ("record.json", Some(services::record_conf(policy)?)),
         ("console.json", Some(services::console_conf(policy)?)),
-        ("edge.json", edge(policy)?),
+        ("edge.json", edge(policy, carrier)?),
         ("files.json", files(policy)?),
     ];
     let failed = |path: &Path| {
@@ -54,9 +54,9 @@ pub(crate) fn write(directory: &Path, plan: &Plan) -> Result<(), FilesError> {
 }
 
 /// The doors' roles have settings only while the policy opens their door: who asks them whether they live looks at that.
-fn edge(policy: &Policy) -> Result<Option<String>, ServicesError> {
+fn edge(policy: &Policy, carrier: VpnCarrier) -> Result<Option<String>, ServicesError> {
     let is_open = policy.vpn.is_some() || policy.maintenance.is_some();
-    is_open.then(|| services::edge_conf(policy)).transpose()
+    is_open.then(|| services::edge_conf(policy, carrier)).transpose()
 }
 
 fn files(policy: &Policy) -> Result<Option<String>, ServicesError> {

@@ -5,6 +5,7 @@ mod answers;
 mod around;
 mod axe;
 mod beside;
+mod carrier;
 mod doors;
 mod engineers;
 mod feed;
@@ -43,6 +44,8 @@ use tokio::time::{Instant, sleep_until};
 use self::around::{Around, Found};
 use self::axe::Axe;
 use self::beside::Beside;
+use self::carrier::Carrier;
+pub(crate) use self::carrier::DataPath;
 use self::doors::{Doors, DoorsLetter, Service};
 use self::kernel::Kernel;
 use self::measure::{Looked, Neighbourhood, Totals};
@@ -73,6 +76,7 @@ struct Core {
     store: Store,
     kernel: Kernel,
     around: Around,
+    carrier: Arc<Carrier>,
     /// The enforcer's step that waits for its surroundings.
     surrounding: Option<Step>,
     /// What was asked meanwhile and has to wait.
@@ -129,8 +133,21 @@ enum Ready {
     Then(Box<dyn FnOnce(&mut Core) + Send>),
 }
 
+/// Where the role's files and its neighbours are, and what the admin wants of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Places<'a> {
+    /// Its own directory: the policy in force.
+    pub(crate) state: &'a Path,
+    /// Where its sockets and the settings of the other roles appear.
+    pub(crate) runtime: &'a Path,
+    /// The socket of the record role.
+    pub(crate) record: &'a Path,
+    /// Which WireGuard shall carry the VPN's packets.
+    pub(crate) data_path: DataPath,
+}
+
 /// Serves until told to stop. The firewall stays as it is.
-pub(crate) async fn run(state: &Path, runtime: &Path, record: &Path) -> Result<()> {
+pub(crate) async fn run(Places { state, runtime, record, data_path }: Places<'_>) -> Result<()> {
     let mut signals = Signals::listen()?;
     let store = Store::open(state)?;
     let accounts = Accounts::read().context("cannot read the accounts of this box")?;
@@ -138,11 +155,12 @@ pub(crate) async fn run(state: &Path, runtime: &Path, record: &Path) -> Result<(
     let beside = Beside::start().context("cannot start a thread")?;
     let recorder = Recorder::start(record.to_owned(), Role::Core);
     let (ready, mut ready_rx) = mpsc::channel(1);
+    let carrier = Arc::new(Carrier::new(data_path));
     let around = {
         let _beside = beside.enter();
-        Around::start(ready.clone())?
+        Around::start(ready.clone(), Arc::clone(&carrier))?
     };
-    let mut core = Core::start(store, runtime, Tools { recorder, ready, around })?;
+    let mut core = Core::start(store, runtime, Tools { recorder, ready, around, carrier })?;
     core.establish(&mut ready_rx).await?;
     let letters = listen(runtime, &accounts, &core.axe, &beside)?;
     let doors = listen_doors(runtime, &accounts, &core)?;
@@ -214,11 +232,12 @@ struct Tools {
     recorder: Recorder,
     ready: mpsc::Sender<Ready>,
     around: Around,
+    carrier: Arc<Carrier>,
 }
 
 impl Core {
     fn start(store: Store, runtime: &Path, tools: Tools) -> Result<Core> {
-        let Tools { recorder, ready, around } = tools;
+        let Tools { recorder, ready, around, carrier } = tools;
         let clocks = Clocks::start();
         let now = clocks.now();
         let (doors, left) = Doors::open(&store)?;
@@ -231,6 +250,7 @@ impl Core {
             enforcer: Enforcer::start(last, trusted, now),
             store,
             around,
+            carrier,
             surrounding: None,
             later: Vec::new(),
             axe: Arc::new(Axe::new(kernel.ender()?)),

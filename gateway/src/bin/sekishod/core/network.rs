@@ -9,11 +9,11 @@ use futures_util::TryStreamExt;
 use ipnet::IpNet;
 use policy::model::{Policy, Zone};
 use rtnetlink::packet_route::address::AddressAttribute;
-use rtnetlink::packet_route::link::LinkAttribute;
+use rtnetlink::packet_route::link::{InfoKind, LinkAttribute, LinkInfo};
 use rtnetlink::packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
 };
-use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder};
+use rtnetlink::{Handle, LinkUnspec, LinkWireguard, RouteMessageBuilder};
 use thiserror::Error;
 use tokio::time::timeout;
 
@@ -76,6 +76,8 @@ pub(crate) struct Link {
     pub(crate) index: u32,
     /// Largest packet in bytes.
     pub(crate) mtu_bytes: Option<u32>,
+    /// Whether it is the kernel's WireGuard.
+    pub(crate) is_wireguard: bool,
 }
 
 /// Somebody who answers on a link.
@@ -118,12 +120,24 @@ impl Network {
                         LinkAttribute::Mtu(bytes) => Some(*bytes),
                         _ => None,
                     });
-                    return Ok(Some(Link { index: message.header.index, mtu_bytes }));
+                    let is_wireguard = message.attributes.iter().any(is_wireguard);
+                    return Ok(Some(Link { index: message.header.index, mtu_bytes, is_wireguard }));
                 }
             }
             Ok(None)
         };
         timeout(ANSWER_WAIT, find).await.unwrap_or(Err(NetworkError::Silent))
+    }
+
+    /// Makes an interface of the kernel's WireGuard, not switched on.
+    pub(crate) async fn make_wireguard(&self, name: &str, mtu_bytes: u32) -> Result<(), NetworkError> {
+        let request = LinkWireguard::new(name).mtu(mtu_bytes).build();
+        let failed = |source| NetworkError::Request {
+            doing: format!("make `{name}` an interface of the kernel's WireGuard"),
+            source,
+        };
+        let making = async { self.handle.link().add(request).execute().await.map_err(failed) };
+        timeout(ANSWER_WAIT, making).await.unwrap_or(Err(NetworkError::Silent))
     }
 
     /// Sets the largest packet of an interface.
@@ -286,6 +300,11 @@ fn unless_there(
         Err(rtnetlink::Error::NetlinkError(error)) if error.raw_code() == -EEXIST => Ok(()),
         other => other.map_err(|source| NetworkError::Request { doing: doing(), source }),
     }
+}
+
+fn is_wireguard(attribute: &LinkAttribute) -> bool {
+    let LinkAttribute::LinkInfo(infos) = attribute else { return false };
+    infos.iter().any(|info| matches!(info, LinkInfo::Kind(InfoKind::Wireguard)))
 }
 
 /// A row of the table, when it says that somebody answers.

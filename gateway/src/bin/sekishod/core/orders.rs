@@ -106,8 +106,9 @@ impl Core {
 
     /// Somebody is back: from a look, or from what surrounds the rules. In order: settings, then addresses and routes,
     /// which are made by now, then forwarding, then services.
-    pub(super) fn found(&mut self, Found { errand, plan, stock, settings, problems }: Found) {
+    pub(super) fn found(&mut self, Found { errand, plan, stock, settings, problems, drifts }: Found) {
         self.around.is_back(errand);
+        self.device_put_back(&drifts);
         let is_in_force = self.enforcer.standing().policy().is_some_and(|now| now.is(&plan));
         match errand {
             Errand::Look if is_in_force => {
@@ -141,7 +142,9 @@ impl Core {
         let words = |asserted: Asserted| asserted.failed.into_iter().map(|error| error.to_string());
         let mut problems: Vec<String> = words(settings).collect();
         problems.extend(words(sysctl::forwarding(true)));
-        problems.extend(files::write(&self.services, plan).err().map(|error| error.to_string()));
+        problems.extend(
+            files::write(&self.services, plan, self.carrier.who()).err().map(|error| error.to_string()),
+        );
         if problems.is_empty() { Ok(()) } else { Err(Failure(problems.join("; "))) }
     }
 
@@ -213,13 +216,29 @@ impl Core {
             Ok(found) => {
                 self.tell_foreign(found.foreign);
                 self.looked.compared(found.own.len(), now.wall);
-                self.repaired.extend(found.own.iter().take(REPAIRED_MAX).cloned());
-                while self.repaired.len() > REPAIRED_MAX {
-                    self.repaired.pop_front();
-                }
+                self.keep_repaired(&found.own);
                 self.repair(&found.own);
             }
             Err(error) => self.warn(format!("the packet filter cannot be read: {error}")),
+        }
+    }
+
+    /// Tells what somebody else changed at the VPN's device, which is as it was.
+    pub(super) fn device_put_back(&mut self, differences: &[String]) {
+        let Some(first) = differences.first() else { return };
+        for difference in differences.iter().take(DIFFERENCES_TOLD) {
+            tracing::error!(%difference, "the VPN's device was changed by somebody else");
+        }
+        self.witness.note(Event::Drift { differences: differences.len(), first: events::event::text(first) });
+        self.warn(format!("somebody else changed the VPN's device, put back: {}", differences.join(", ")));
+        self.keep_repaired(differences);
+    }
+
+    /// Keeps what was repaired for who asks next.
+    fn keep_repaired(&mut self, differences: &[String]) {
+        self.repaired.extend(differences.iter().take(REPAIRED_MAX).cloned());
+        while self.repaired.len() > REPAIRED_MAX {
+            self.repaired.pop_front();
         }
     }
 

@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use gateway::wire::Fault;
 use gateway::wire::doors::{
-    ANSWER_BYTES_MAX, DoorsAnswer, DoorsAsk, DoorsRequest, FOLLOW_WAIT_S, SessionId, Transport, VERSION,
+    ANSWER_BYTES_MAX, DoorsAnswer, DoorsAsk, DoorsRequest, FOLLOW_WAIT_S, SessionId, Transport, TunnelKey,
+    TunnelStanding, VERSION,
 };
 use gateway::wire::frame::{self, FrameError, HEAD_BYTES};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
@@ -20,6 +21,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::UnixStream;
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
+use zeroize::Zeroizing;
 
 /// Lasting connections, each of which follows a session; core serves 64 connections in all.
 const LINES_MAX: usize = 44;
@@ -97,6 +99,15 @@ impl Doors {
         }
     }
 
+    /// How the kernel's WireGuard stands, with a key for it if it shall have another.
+    pub(super) async fn tunnel(&self, key: Option<TunnelKey>) -> Result<TunnelStanding, DoorsError> {
+        match self.ask(DoorsAsk::Tunnel { key }).await? {
+            DoorsAnswer::Tunnel(standing) => Ok(standing),
+            DoorsAnswer::Failed(fault) => Err(DoorsError::Refused(fault)),
+            _ => Err(DoorsError::Confused),
+        }
+    }
+
     /// A connection for many questions.
     pub(super) async fn line(&self) -> Result<Line, DoorsError> {
         let place = Arc::clone(&self.lines).acquire_owned().await?;
@@ -113,7 +124,8 @@ impl Doors {
 impl Line {
     /// One question, and its answer.
     pub(super) async fn ask(&mut self, ask: DoorsAsk) -> Result<(DoorsAnswer, Option<OwnedFd>), DoorsError> {
-        let bytes = frame::encode(&DoorsRequest { version: VERSION, ask })?;
+        // It may hold the gateway's key.
+        let bytes = Zeroizing::new(frame::encode(&DoorsRequest { version: VERSION, ask })?);
         let whole = async {
             self.stream.write_all(&bytes).await?;
             self.answer().await

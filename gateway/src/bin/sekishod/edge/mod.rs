@@ -127,6 +127,7 @@ pub(crate) async fn run(places: Places<'_>) -> Result<()> {
     shared.tell(Event::RoleStarted { role: Role::Edge, version: env!("CARGO_PKG_VERSION").to_owned() });
     let (maintenance, wanted) = watch::channel(None);
     tokio::spawn(maintenance::keep(Arc::clone(&shared), key, wanted));
+    tokio::spawn(vpn::keep(Arc::clone(&shared)));
     notify::ready("the doors are as the policy says");
     tracing::info!("ready");
     let ended =

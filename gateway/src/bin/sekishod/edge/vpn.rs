@@ -1,6 +1,8 @@
-//! The VPN: WireGuard in user space on the device that core made, with the peers of the policy in force. A peer that leaves
-//! the policy, or whose time is over, is gone with the next look; the kernel's rules end its flows without waiting for us.
+//! The VPN: WireGuard in user space on the device that core made, with the peers of the policy in force; or the kernel's,
+//! which core sets up with the key that is kept here. A peer that leaves the policy, or whose time is over, is gone with the
+//! next look; the kernel's rules end its flows without waiting for us.
 
+mod kernel;
 mod totals;
 
 use std::collections::BTreeSet;
@@ -11,9 +13,10 @@ use events::words::VpnChange;
 use events::{Event, Sample};
 use gateway::wire::edge::{VpnPeerRow, VpnStatus};
 use jiff::Timestamp;
-use policy::services::{EdgePeer, EdgeVpn};
+use policy::services::{EdgePeer, EdgeVpn, VpnCarrier};
 use tunnel::{Config, PeerConfig, PeerStats, PrivateKey, Stats, Tunnel, TunnelError, UserSpace, device};
 
+pub(super) use self::kernel::keep;
 use self::totals::Totals;
 use crate::console::shelf::Shelf;
 
@@ -26,6 +29,8 @@ pub(super) struct Vpn {
     key: PrivateKey,
     wanted: Option<EdgeVpn>,
     running: Option<Running>,
+    /// What core last said of the kernel's, while that carries.
+    heard: Option<Stats>,
     /// Peers that have a session, as far as it was told.
     connected: BTreeSet<String>,
     totals: Totals,
@@ -41,7 +46,7 @@ struct Running {
 }
 
 impl Vpn {
-    /// Takes the gateway's key, or makes it at the first start. It never leaves the state directory.
+    /// Takes the gateway's key, or makes it at the first start. It leaves the state directory for the kernel alone.
     ///
     /// # Errors
     /// When it cannot be read or kept.
@@ -55,7 +60,7 @@ impl Vpn {
             }
         };
         let (connected, totals) = (BTreeSet::new(), Totals::default());
-        Ok(Vpn { key, wanted: None, running: None, connected, totals, complaint: None })
+        Ok(Vpn { key, wanted: None, running: None, heard: None, connected, totals, complaint: None })
     }
 
     /// Takes up what the policy says; gives what is to be told, as [`Vpn::look`] does.
@@ -68,13 +73,11 @@ impl Vpn {
     pub(super) fn look(&mut self) -> Vec<Event> {
         let settled = self.settle();
         self.complain(settled.err());
-        let stats = self.running.as_ref().map(|running| running.tunnel.stats()).transpose();
-        let stats = stats.unwrap_or_else(|error| {
+        let stats = self.stats().unwrap_or_else(|error| {
             // A part of it has died: closed until it stands again, with the next look.
             self.complain(Some(error));
-            None
+            Stats::default()
         });
-        let stats = stats.unwrap_or_default();
         self.totals.take(&stats, SystemTime::now());
         self.changes(&stats)
     }
@@ -88,7 +91,7 @@ impl Vpn {
     /// How it runs, for admins; without what the policy wants but could not be had, there is still the key to show.
     pub(super) fn status(&self) -> Option<VpnStatus> {
         let wanted = self.wanted.as_ref()?;
-        let stats = self.running.as_ref().and_then(|running| running.tunnel.stats().ok()).unwrap_or_default();
+        let stats = self.stats().unwrap_or_default();
         let row = |peer: &EdgePeer| {
             let stats = stats.peers.get(&peer.name);
             VpnPeerRow {
@@ -101,13 +104,34 @@ impl Vpn {
         };
         Some(VpnStatus {
             public_key: self.key.public().to_string(),
+            carrier: wanted.carrier,
             listen_port: wanted.listen_port,
             peers: wanted.peers.iter().map(row).collect(),
         })
     }
 
+    /// Whether the policy has a VPN, and the kernel carries it.
+    fn is_in_kernel(&self) -> bool {
+        self.wanted.as_ref().is_some_and(|wanted| wanted.carrier == VpnCarrier::Kernel)
+    }
+
+    /// Takes what core says of the kernel's, unless that was asked before the settings changed.
+    fn hear(&mut self, stats: Stats) {
+        self.heard = Some(stats).filter(|_| self.is_in_kernel());
+    }
+
+    fn stats(&self) -> Result<Stats, TunnelError> {
+        match (&self.running, &self.heard) {
+            (Some(running), _) => running.tunnel.stats(),
+            (None, heard) => Ok(heard.clone().unwrap_or_default()),
+        }
+    }
+
     fn settle(&mut self) -> Result<(), TunnelError> {
-        let Some(wanted) = &self.wanted else {
+        let is_in_kernel = self.is_in_kernel();
+        self.heard.take_if(|_| !is_in_kernel);
+        let Some(wanted) = self.wanted.as_ref().filter(|_| !is_in_kernel) else {
+            // The port is the kernel's, or nobody's.
             self.running = None;
             return Ok(());
         };
@@ -162,7 +186,7 @@ impl Vpn {
 impl Running {
     /// Whether what is wanted needs another device or socket.
     fn is_elsewhere(&self, wanted: &EdgeVpn) -> bool {
-        let EdgeVpn { listen_port, interface, addresses: _, mtu, peers: _ } = &self.settings;
+        let EdgeVpn { carrier: _, listen_port, interface, addresses: _, mtu, peers: _ } = &self.settings;
         *listen_port != wanted.listen_port || *interface != wanted.interface || *mtu != wanted.mtu
     }
 }

@@ -34,6 +34,10 @@ impl Core {
             DoorsAsk::Enrol { invitation, key } => return self.enrol_engineer(invitation, &key, reply),
             DoorsAsk::Certify { key } => self.certify(&key),
             DoorsAsk::Engineers {} => self.engineers(),
+            DoorsAsk::Tunnel { key } => match self.carrier.stand(key.as_ref()) {
+                Ok(standing) => DoorsAnswer::Tunnel(standing),
+                Err(error) => failed(FaultKind::Failed, error.to_string()),
+            },
         };
         // Edge may have gone.
         drop(reply.send(DoorsReply::from(answer)));

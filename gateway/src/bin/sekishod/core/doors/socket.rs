@@ -18,6 +18,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout, timeout_at};
+use zeroize::Zeroizing;
 
 /// Connections of edge at once.
 const CONNECTIONS_MAX: usize = 64;
@@ -125,7 +126,8 @@ async fn read_ask(stream: &mut UnixStream, head: [u8; HEAD_BYTES]) -> Result<Doo
     if length > ASK_BYTES_MAX {
         return Err(FrameError::TooLong(length));
     }
-    let mut body = vec![0; length];
+    // It may hold the gateway's key.
+    let mut body = Zeroizing::new(vec![0; length]);
     let read = timeout(TRANSFER_WAIT, stream.read_exact(&mut body)).await;
     let broken = |error: io::Error| FrameError::Malformed(serde::de::Error::custom(error));
     read.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map_err(broken)?;
