@@ -1,7 +1,10 @@
 //! The VPN's device is there while the policy has a VPN.
 use std::process::Command;
 
-use crate::{daemon::Site, ready};
+use crate::{
+    daemon::{READY_LIMIT, Site},
+    ready,
+};
 
 const VPN: &str = "
 [vpn]
@@ -14,10 +17,7 @@ const USER: &str = "sekisho-edge";
 #[test]
 fn the_device_comes_and_goes_with_the_policys_vpn() {
     let site = Site::start();
-    // On an installed box the package makes the user; core's own unit has made the group here.
-    let made =
-        Command::new("useradd").args(["--system", "--no-create-home", "--gid", USER, USER]).output().unwrap();
-    assert!(made.status.success() || made.status.code() == Some(9), "{made:?}");
+    make_user();
     site.apply(&format!("{}{VPN}", ready::policy()));
     let gateway = site.lab().gateway();
     let shown = gateway.output("ip", &["-d", "address", "show", "dev", "sekisho-vpn"]).unwrap();
@@ -35,4 +35,33 @@ fn the_device_comes_and_goes_with_the_policys_vpn() {
         "the device is left behind"
     );
     site.assert_verified();
+}
+
+/// What an admin leaves no choice in is done or told, never done otherwise.
+#[test]
+fn who_wants_the_kernels_wireguard_where_there_is_none_is_told() {
+    let mut site = Site::start();
+    make_user();
+    let probe = ["link", "add", "probe", "type", "wireguard"];
+    if site.lab().gateway().output("ip", &probe).is_ok() {
+        return println!("SKIPPED: this kernel has WireGuard; the box in the guest tries it");
+    }
+    site.apply(&format!("{}{VPN}", ready::policy()));
+    site.kill_core();
+    for (path, is_told) in [("kernel", true), ("auto", false)] {
+        let mut core = site.runner("sekisho-core").env("SEKISHO_VPN_DATA_PATH", path).start().unwrap();
+        core.wait_ready(READY_LIMIT).unwrap();
+        let status = site.run(&["status"]).succeeded().out;
+        let said = "make `sekisho-vpn` an interface of the kernel's WireGuard";
+        assert_eq!(status.contains(said), is_told, "{path}: {status}");
+        assert_eq!(status.contains("in user space, by the edge role"), !is_told, "{path}: {status}");
+        drop(core);
+    }
+}
+
+/// On an installed box the package makes the user; core's own unit has made the group here.
+fn make_user() {
+    let made =
+        Command::new("useradd").args(["--system", "--no-create-home", "--gid", USER, USER]).output().unwrap();
+    assert!(made.status.success() || made.status.code() == Some(9), "{made:?}");
 }
