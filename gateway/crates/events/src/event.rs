@@ -130,7 +130,7 @@ pub enum Event {
         /// Why.
         why: String,
     },
-    /// Somebody else changed the rules.
+    /// Somebody else changed the rules, or the WireGuard interface that the kernel carries the VPN by; it was put back.
     Drift {
         /// In how many places.
         differences: usize,
