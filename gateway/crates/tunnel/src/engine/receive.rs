@@ -9,7 +9,7 @@ use std::time::{Instant, SystemTime};
 
 use boringtun::noise::Packet;
 use boringtun::noise::handshake::parse_handshake_anon;
-use quinn_udp::{BATCH_SIZE, RecvMeta};
+use quinn_udp::RecvMeta;
 use rustix::event::Timespec;
 use tun_rs::GROTable;
 
@@ -22,6 +22,8 @@ use crate::{DropReason, Message, PublicKey, classify};
 
 /// As much as the kernel joins into one piece.
 const PIECE_BYTES: usize = 65_536;
+/// Pieces that are received in one go. The kernel joins a stream's messages to large ones, so that more are rarely there.
+const PIECES: usize = 8;
 /// Packets that are written in one go.
 const MAX_PACKETS: usize = 128;
 /// Readings without asking whether there is something to read, or whether the tunnel closes.
@@ -40,8 +42,8 @@ struct Receiver<'a> {
 
 /// Carries packets until the tunnel closes.
 pub(super) fn run(shared: &Shared) {
-    let mut pieces: [Vec<u8>; BATCH_SIZE] = std::array::from_fn(|_| vec![0; PIECE_BYTES]);
-    let mut metas = [RecvMeta::default(); BATCH_SIZE];
+    let mut pieces: [Vec<u8>; PIECES] = std::array::from_fn(|_| vec![0; PIECE_BYTES]);
+    let mut metas = [RecvMeta::default(); PIECES];
     let mut receiver = Receiver::new(shared);
     while shared.wait(Some(shared.wire.socket()), None::<&Timespec>) {
         for _ in 0..MAX_ROUNDS {

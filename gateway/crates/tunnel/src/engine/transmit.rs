@@ -21,6 +21,8 @@ const MAX_PACKETS: usize = 1_400;
 const SPARE_BYTES: usize = 128;
 /// What was encrypted is sent when it is this much, or when the device has nothing more.
 const ENOUGH_BYTES: usize = 48 << 10;
+/// As little as the device has when it is woken for each packet.
+const LITTLE_BYTES: usize = 1 << 10;
 /// Enough for [`ENOUGH_BYTES`] and then the largest piece, in the smallest packets.
 const PACKER_BYTES: usize = 256 << 10;
 /// Pieces of one batch, so that the table is let go of under any load.
@@ -44,9 +46,16 @@ pub(super) fn run(shared: &Shared) {
         lengths: vec![0; MAX_PACKETS],
     };
     let mut packer = Packer::new(PACKER_BYTES);
+    let mut was_little = false;
     while shared.wait(Some(&shared.device), None) {
+        if was_little {
+            // Acknowledgements, mostly, which come one by one: who is ready goes first, and makes more of them to send.
+            std::thread::yield_now();
+        }
+        was_little = true;
         loop {
             let filled = fill(shared, &mut batch, &mut packer);
+            was_little &= packer.waiting_bytes() <= LITTLE_BYTES;
             flush(shared, &mut packer);
             match filled {
                 Filled::More => {}
