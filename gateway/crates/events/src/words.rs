@@ -94,7 +94,7 @@ pub enum Failure {
 pub enum Feed {
     /// Copies of denied packets (NFLOG).
     Denials,
-    /// Connections' beginnings and ends (conntrack).
+    /// Connections' ends (conntrack).
     Connections,
 }
 
