@@ -149,11 +149,11 @@ fn a_grant_ends_by_itself_and_is_then_expected_no_more() {
         let short = grant(1, "192.168.10.10", GrantProtocol::Tcp);
         kernel.add_grants(&GrantSet::from([(short, Duration::from_millis(300))])).unwrap();
         let deadline = Instant::now() + Duration::from_secs(20);
-        while !kernel.grants().unwrap().is_empty() {
+        // Two clocks, of which the kernel's began a moment before ours.
+        while !kernel.grants().unwrap().is_empty() || !kernel.expected_grants().is_empty() {
             assert!(Instant::now() < deadline, "the grant does not end");
             std::thread::sleep(Duration::from_millis(20));
         }
-        assert!(kernel.expected_grants().is_empty());
         assert_eq!(kernel.verify(&ruleset, &live, SLACK).unwrap(), []);
         kernel.replace(&ruleset, &live).unwrap();
         assert!(kernel.grants().unwrap().is_empty(), "a load does not wake it");

@@ -8,6 +8,7 @@ use std::time::SystemTime;
 
 use boringtun::noise::Tunn;
 
+use super::courtesy::Courtesy;
 use super::{Shared, is_empty};
 use crate::DropReason;
 use crate::device::READ_BYTES;
@@ -46,11 +47,11 @@ pub(super) fn run(shared: &Shared) {
         lengths: vec![0; MAX_PACKETS],
     };
     let mut packer = Packer::new(PACKER_BYTES);
-    let mut was_little = false;
+    let (mut courtesy, mut was_little) = (Courtesy::default(), false);
     while shared.wait(Some(&shared.device), None) {
         if was_little {
-            // Acknowledgements, mostly, which come one by one: who is ready goes first, and makes more of them to send.
-            std::thread::yield_now();
+            // Acknowledgements, mostly, which come one by one: he who is ready makes more of them.
+            courtesy.give_way();
         }
         was_little = true;
         loop {
