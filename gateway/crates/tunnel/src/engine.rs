@@ -1,6 +1,5 @@
 //! The data path in user space: one thread from the device to the wire, one back, one for what time demands.
 
-mod courtesy;
 mod receive;
 mod ticks;
 mod transmit;

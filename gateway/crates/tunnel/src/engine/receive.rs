@@ -9,11 +9,10 @@ use std::time::{Instant, SystemTime};
 
 use boringtun::noise::Packet;
 use boringtun::noise::handshake::parse_handshake_anon;
-use quinn_udp::{BATCH_SIZE, RecvMeta};
+use quinn_udp::RecvMeta;
 use rustix::event::Timespec;
 use tun_rs::GROTable;
 
-use super::courtesy::Courtesy;
 use super::{Shared, is_empty};
 use crate::admission::{Admission, Admitted};
 use crate::device::HEAD_BYTES;
@@ -23,6 +22,9 @@ use crate::{DropReason, Message, PublicKey, classify};
 
 /// As much as the kernel joins into one piece.
 const PIECE_BYTES: usize = 65_536;
+/// Pieces that are received in one go: few, so that their memory stays in the processor's cache. The kernel joins a
+/// stream's messages to large ones.
+const PIECES: usize = 8;
 /// Packets that are written in one go.
 const MAX_PACKETS: usize = 128;
 /// Readings without asking whether there is something to read, or whether the tunnel closes.
@@ -41,18 +43,27 @@ struct Receiver<'a> {
 
 /// Carries packets until the tunnel closes.
 pub(super) fn run(shared: &Shared) {
-    let mut pieces: [Vec<u8>; BATCH_SIZE] = std::array::from_fn(|_| vec![0; PIECE_BYTES]);
-    let mut metas = [RecvMeta::default(); BATCH_SIZE];
-    let (mut receiver, mut courtesy) = (Receiver::new(shared), Courtesy::default());
+    let mut pieces: [Vec<u8>; PIECES] = std::array::from_fn(|_| vec![0; PIECE_BYTES]);
+    let mut metas = [RecvMeta::default(); PIECES];
+    let (mut receiver, mut is_behind) = (Receiver::new(shared), false);
     while shared.wait(Some(shared.wire.socket()), None::<&Timespec>) {
         for _ in 0..MAX_ROUNDS {
-            // What he sends who is ready now is taken in the same go, and joined: a tenth of the throughput where
-            // processors are few.
-            courtesy.give_way();
+            if !is_behind {
+                // Who is ready goes first: what he sends is taken in the same go, and joined, a tenth of the throughput
+                // where processors are few. Not while more waits than one go takes, or whoever computes beside a flood
+                // would have us drop what is honest.
+                std::thread::yield_now();
+            }
             let mut slices = pieces.each_mut().map(|piece| IoSliceMut::new(piece));
             match shared.wire.receive(&mut slices, &mut metas) {
-                Ok(count) => receiver.batch(pieces.iter().zip(&metas).take(count)),
-                Err(error) if is_empty(&error) => break,
+                Ok(count) => {
+                    is_behind = count == PIECES;
+                    receiver.batch(pieces.iter().zip(&metas).take(count));
+                }
+                Err(error) if is_empty(&error) => {
+                    is_behind = false;
+                    break;
+                }
                 Err(_) => {
                     shared.drops.count(DropReason::Malformed);
                     break;

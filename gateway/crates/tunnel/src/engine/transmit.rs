@@ -8,7 +8,6 @@ use std::time::SystemTime;
 
 use boringtun::noise::Tunn;
 
-use super::courtesy::Courtesy;
 use super::{Shared, is_empty};
 use crate::DropReason;
 use crate::device::READ_BYTES;
@@ -47,11 +46,12 @@ pub(super) fn run(shared: &Shared) {
         lengths: vec![0; MAX_PACKETS],
     };
     let mut packer = Packer::new(PACKER_BYTES);
-    let (mut courtesy, mut was_little) = (Courtesy::default(), false);
+    let mut was_little = false;
     while shared.wait(Some(&shared.device), None) {
         if was_little {
-            // Acknowledgements, mostly, which come one by one: he who is ready makes more of them.
-            courtesy.give_way();
+            // Acknowledgements, mostly, which come one by one: he who is ready goes first, and makes more of them. When
+            // there are more, nobody is given way.
+            std::thread::yield_now();
         }
         was_little = true;
         loop {
