@@ -3,9 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
+use pem::{EncodeConfig, LineEnding, Pem};
 use sha2::{Digest, Sha256};
 use x509_cert::Certificate;
 use x509_cert::der::{Decode, Encode};
@@ -18,12 +17,10 @@ use crate::diagnostic::{Diagnostic, brief};
 use crate::model::{Authority, AuthorityCertificate, Place, Vendor};
 use crate::raw::{self, AUTHORITY_BYTES_MAX, At, Beside, Item};
 
-const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
-const END: &str = "-----END CERTIFICATE-----";
+/// The label of a certificate (RFC 7468, section 5).
+const CERTIFICATE: &str = "CERTIFICATE";
 /// How the label of every kind of private key ends (RFC 7468, RFC 5915, ..).
 const SECRET: &str = "PRIVATE KEY-----";
-/// Characters of a line of PEM.
-const LINE: usize = 64;
 
 /// The authority of the file that `ca` names, as far as it can be used.
 pub(super) fn authority(
@@ -121,34 +118,27 @@ fn read(text: &str) -> Result<Read, Fault> {
     let spki = body.subject_public_key_info().to_der().map_err(|_| Fault::NoCertificate)?;
     let at = |time: Time| timestamp(time).ok_or(Fault::NoCertificate);
     let certificate = AuthorityCertificate {
-        pem: pem(&der),
         key: hex(&Sha256::digest(&spki)),
         not_after: at(body.validity().not_after)?,
+        pem: written(der),
     };
     Ok(Read { certificate, not_before: at(body.validity().not_before)? })
 }
 
 /// The bytes of the one certificate in a text; what stands around it is nothing.
 fn one_certificate(text: &str) -> Result<Vec<u8>, Fault> {
-    let mut blocks = text.split(BEGIN).skip(1);
-    let block = blocks.next().ok_or(Fault::NoCertificate)?;
-    if blocks.next().is_some() {
+    let blocks = pem::parse_many(text).map_err(|_| Fault::NoCertificate)?;
+    let mut certificates = blocks.into_iter().filter(|block| block.tag() == CERTIFICATE);
+    let certificate = certificates.next().ok_or(Fault::NoCertificate)?;
+    if certificates.next().is_some() {
         return Err(Fault::Several);
     }
-    let (body, _) = block.split_once(END).ok_or(Fault::NoCertificate)?;
-    let body: String = body.split_ascii_whitespace().collect();
-    STANDARD.decode(body).map_err(|_| Fault::NoCertificate)
+    Ok(certificate.into_contents())
 }
 
-fn pem(der: &[u8]) -> String {
-    let mut text = format!("{BEGIN}\n");
-    for (at, letter) in STANDARD.encode(der).chars().enumerate() {
-        if at > 0 && at % LINE == 0 {
-            text.push('\n');
-        }
-        text.push(letter);
-    }
-    text + "\n" + END + "\n"
+fn written(der: Vec<u8>) -> String {
+    let config = EncodeConfig::new().set_line_ending(LineEnding::LF);
+    pem::encode_config(&Pem::new(CERTIFICATE, der), config)
 }
 
 fn timestamp(time: Time) -> Option<Timestamp> {
