@@ -60,12 +60,11 @@ pub(super) fn run(shared: &Shared) {
                     is_behind = count == PIECES;
                     receiver.batch(pieces.iter().zip(&metas).take(count));
                 }
-                Err(error) if is_empty(&error) => {
+                Err(error) => {
                     is_behind = false;
-                    break;
-                }
-                Err(_) => {
-                    shared.drops.count(DropReason::Malformed);
+                    if !is_empty(&error) {
+                        shared.drops.count(DropReason::Malformed);
+                    }
                     break;
                 }
             }

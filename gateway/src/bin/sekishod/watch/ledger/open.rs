@@ -109,7 +109,7 @@ impl OpenConnections {
     /// The rules took a connection's mark away. The first one is the flow by which it began.
     pub(crate) fn unmarked(&mut self, told: Unmarked, at: Timestamp) {
         let key = self.keys.hash_one(told.ends);
-        if self.unmarked.len() < OPEN_MAX || self.unmarked.contains_key(&key) {
+        if self.unmarked.len() < OPEN_MAX {
             self.unmarked.entry(key).or_insert((told.mark, at.as_millisecond(), self.generation));
         }
     }
