@@ -11,14 +11,10 @@ use std::time::Duration;
 
 use tappers::linux::Tun;
 use tappers::{DeviceState, Interface};
-use tun_rs::{DeviceBuilder, GROTable, Layer, SyncDevice, VIRTIO_NET_HDR_LEN};
+use tun_rs::{DeviceBuilder, Layer, SyncDevice};
 
 use crate::TunnelError;
 
-/// Bytes in front of each packet that is written: the header that tells the kernel about offloads.
-pub(crate) const HEAD_BYTES: usize = VIRTIO_NET_HDR_LEN;
-/// The largest piece that the kernel hands over: its header and one unsplit packet.
-pub(crate) const READ_BYTES: usize = VIRTIO_NET_HDR_LEN + 65_535;
 const ATTACH_TRIES: u32 = 20;
 const ATTACH_PAUSE: Duration = Duration::from_millis(10);
 
@@ -123,19 +119,19 @@ impl Device {
         self.mtu
     }
 
-    /// Reads one piece and splits it into packets; gives their number.
-    pub(crate) fn read(
-        &self,
-        piece: &mut [u8],
-        packets: &mut [Vec<u8>],
-        lengths: &mut [usize],
-    ) -> io::Result<usize> {
-        self.device.recv_multiple(piece, packets, lengths, 0)
+    /// Says whether the kernel takes pieces of UDP.
+    pub(crate) fn can_join_udp(&self) -> bool {
+        self.device.udp_gso()
     }
 
-    /// Writes packets, those of one stream joined; each has [`HEAD_BYTES`] of room in front.
-    pub(crate) fn write(&self, table: &mut GROTable, packets: &mut [Vec<u8>]) -> io::Result<()> {
-        self.device.send_multiple(table, packets, HEAD_BYTES).map(drop)
+    /// Reads one piece, its header in front; gives its length.
+    pub(crate) fn read(&self, piece: &mut [u8]) -> io::Result<usize> {
+        self.device.recv(piece)
+    }
+
+    /// Writes one piece, its header in front.
+    pub(crate) fn write(&self, piece: &[u8]) -> io::Result<()> {
+        self.device.send(piece).map(drop)
     }
 }
 

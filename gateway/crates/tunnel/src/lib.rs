@@ -20,6 +20,7 @@ pub mod hand;
 mod kernel;
 mod key;
 mod link;
+pub mod offload;
 mod peers;
 mod runs;
 mod socket;

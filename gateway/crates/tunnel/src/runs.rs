@@ -65,7 +65,13 @@ impl<D: Copy + PartialEq> Packer<D> {
     /// Says how many bytes wait to be sent.
     #[must_use]
     pub fn waiting_bytes(&self) -> usize {
-        self.used
+        self.runs.first().map_or(0, |run| self.used - run.start)
+    }
+
+    /// Says how many bytes there is still room for.
+    #[must_use]
+    pub fn free_bytes(&self) -> usize {
+        self.bytes.len() - self.used
     }
 
     /// Gives the runs, each with its bytes.
@@ -73,10 +79,15 @@ impl<D: Copy + PartialEq> Packer<D> {
         self.runs.iter().map(|run| (run, self.bytes.get(run.start..run.end).unwrap_or_default()))
     }
 
-    /// Forgets everything.
-    pub fn clear(&mut self) {
-        self.used = 0;
-        self.runs.clear();
+    /// Gives the runs away, each with its bytes; when more comes, not the one that it may be added to.
+    pub fn send(&mut self, more_comes: bool, mut send: impl FnMut(&Run<D>, &[u8])) {
+        let growing = usize::from(more_comes && self.runs.last().is_some_and(Run::grows));
+        for run in self.runs.drain(..self.runs.len() - growing) {
+            send(&run, self.bytes.get(run.start..run.end).unwrap_or_default());
+        }
+        if self.runs.is_empty() {
+            self.used = 0;
+        }
     }
 }
 
@@ -87,6 +98,10 @@ impl<D: Copy + PartialEq> Run<D> {
             && message_bytes <= self.segment_bytes
             && self.segments < MAX_SEGMENTS
             && self.end - self.start + message_bytes <= MAX_RUN_BYTES
+    }
+
+    fn grows(&self) -> bool {
+        self.takes(self.segment_bytes, self.to)
     }
 }
 
@@ -102,6 +117,10 @@ mod tests {
             packer.keep(*length, *to);
         }
         packer.runs().map(|(run, _)| (run.to, run.segment_bytes, run.segments)).collect()
+    }
+
+    fn messages(run: &Run<u8>, bytes: &[u8]) -> Vec<(u8, Vec<u8>)> {
+        bytes.chunks(run.segment_bytes).map(|message| (run.to, message.to_vec())).collect()
     }
 
     #[test]
@@ -120,11 +139,40 @@ mod tests {
         packer.keep(148, 0);
         assert!(packer.room(200).is_none());
         assert!(packer.room(usize::MAX).is_none());
-        packer.clear();
+        packer.send(false, |_, _| {});
         assert!(packer.room(200).is_some());
     }
 
     proptest! {
+        /// Sent now and then, with more to come or not, they are the messages too, and what is held back is one run that
+        /// grows.
+        #[test]
+        fn sent_in_between_they_are_the_messages_in_order(
+            steps in proptest::collection::vec((1usize..3000, 0u8..3, any::<Option<bool>>()), 0..200),
+        ) {
+            let mut packer = Packer::new(1 << 20);
+            let mut seen = Vec::new();
+            for (number, (length, to, sends)) in steps.iter().enumerate() {
+                packer.room(*length).unwrap()[..*length].fill(number as u8);
+                packer.keep(*length, *to);
+                if let Some(more_comes) = *sends {
+                    packer.send(more_comes, |run, bytes| seen.extend(messages(run, bytes)));
+                    prop_assert!(packer.runs().count() <= usize::from(more_comes));
+                    prop_assert!(packer.runs().all(|(run, _)| run.grows()));
+                    let held: usize = packer.runs().map(|(_, bytes)| bytes.len()).sum();
+                    prop_assert_eq!(packer.waiting_bytes(), held);
+                }
+            }
+            packer.send(false, |run, bytes| seen.extend(messages(run, bytes)));
+            prop_assert_eq!(packer.free_bytes(), 1 << 20);
+            let wanted: Vec<(u8, Vec<u8>)> = steps
+                .iter()
+                .enumerate()
+                .map(|(number, (length, to, _))| (*to, vec![number as u8; *length]))
+                .collect();
+            prop_assert_eq!(seen, wanted);
+        }
+
         /// Cut into segments, the runs are the messages again, in order; and the kernel would take each run.
         #[test]
         fn runs_are_the_messages_in_order(lengths in proptest::collection::vec((1usize..3000, 0u8..3), 0..200)) {

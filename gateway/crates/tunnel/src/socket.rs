@@ -28,6 +28,8 @@ const SEND_WAIT: Duration = Duration::from_millis(20);
 pub(crate) struct Wire {
     socket: Socket,
     state: UdpSocketState,
+    /// Whether it is of both families.
+    is_dual: bool,
     /// Runs of messages as long as this, or longer, are more than the way out takes in one call.
     too_long_bytes: AtomicUsize,
 }
@@ -37,11 +39,12 @@ impl Wire {
     /// # Errors
     /// Fails when the port is taken.
     pub(crate) fn listen(port: u16) -> Result<Self, TunnelError> {
-        let socket = dual(port).or_else(|_| single(port));
-        let socket = socket.map_err(TunnelError::io(format!("listen on UDP port {port}")))?;
+        let both = dual(port).map(|socket| (socket, true));
+        let listening = both.or_else(|_| single(port).map(|socket| (socket, false)));
+        let (socket, is_dual) = listening.map_err(TunnelError::io(format!("listen on UDP port {port}")))?;
         let state = UdpSocketState::new(UdpSockRef::from(&socket))
             .map_err(TunnelError::io("prepare the UDP socket for offloads"))?;
-        let wire = Self { socket, state, too_long_bytes: AtomicUsize::new(usize::MAX) };
+        let wire = Self { socket, state, is_dual, too_long_bytes: AtomicUsize::new(usize::MAX) };
         wire.grow();
         wire.let_fragment();
         Ok(wire)
@@ -114,9 +117,8 @@ impl Wire {
 
     /// A socket of both families writes IPv4 addresses as IPv6 has them.
     fn fitting(&self, remote: SocketAddr) -> SocketAddr {
-        let is_dual = self.socket.local_addr().is_ok_and(|local| local.is_ipv6());
         match remote {
-            SocketAddr::V4(v4) if is_dual => (v4.ip().to_ipv6_mapped(), v4.port()).into(),
+            SocketAddr::V4(v4) if self.is_dual => (v4.ip().to_ipv6_mapped(), v4.port()).into(),
             other => other,
         }
     }

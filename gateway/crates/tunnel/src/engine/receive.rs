@@ -11,12 +11,11 @@ use boringtun::noise::Packet;
 use boringtun::noise::handshake::parse_handshake_anon;
 use quinn_udp::RecvMeta;
 use rustix::event::Timespec;
-use tun_rs::GROTable;
 
 use super::{Shared, is_empty};
 use crate::admission::{Admission, Admitted};
-use crate::device::HEAD_BYTES;
 use crate::link::{Endpoint, Link, Opened};
+use crate::offload::Joiner;
 use crate::peers::{Peer, Table};
 use crate::{DropReason, Message, PublicKey, classify};
 
@@ -25,8 +24,6 @@ const PIECE_BYTES: usize = 65_536;
 /// Pieces that are received in one go: few, so that their memory stays in the processor's cache. The kernel joins a
 /// stream's messages to large ones.
 const PIECES: usize = 8;
-/// Packets that are written in one go.
-const MAX_PACKETS: usize = 128;
 /// Readings without asking whether there is something to read, or whether the tunnel closes.
 const MAX_ROUNDS: usize = 16;
 /// Room for an answer: a handshake message, or a packet that waited for one.
@@ -37,7 +34,7 @@ struct Receiver<'a> {
     shared: &'a Shared,
     admission: Admission,
     admission_key: [u8; 32],
-    inbox: Inbox,
+    inbox: Joiner,
     answer: Vec<u8>,
 }
 
@@ -79,7 +76,7 @@ impl<'a> Receiver<'a> {
             shared,
             admission: Admission::new(&public, Instant::now()),
             admission_key: public.to_bytes(),
-            inbox: Inbox::new(),
+            inbox: Joiner::new(shared.device.can_join_udp()),
             answer: vec![0; ANSWER_BYTES],
         }
     }
@@ -94,7 +91,7 @@ impl<'a> Receiver<'a> {
             self.piece(&table, piece.get(..meta.len).unwrap_or_default(), meta.stride, from, now);
         }
         // Still under the table's lock: a peer that is taken away has nothing under way when that is done.
-        self.inbox.write(shared);
+        write(&mut self.inbox, shared);
         drop(table);
     }
 
@@ -245,7 +242,7 @@ impl<'a> Held<'a> {
         Some(Self { index, peer, link, is_open, own: None, packets: 0, bytes: 0 })
     }
 
-    fn open(&mut self, table: &Table, message: &[u8], from: Endpoint, inbox: &mut Inbox, shared: &Shared) {
+    fn open(&mut self, table: &Table, message: &[u8], from: Endpoint, inbox: &mut Joiner, shared: &Shared) {
         if !self.is_open {
             return self.peer.counters.drops.count(DropReason::Expired);
         }
@@ -262,7 +259,7 @@ impl<'a> Held<'a> {
         table: &Table,
         length: usize,
         source: IpAddr,
-        inbox: &mut Inbox,
+        inbox: &mut Joiner,
         shared: &Shared,
     ) {
         // The core takes a packet's length from its header, and a header may say that there is less than itself.
@@ -277,7 +274,7 @@ impl<'a> Held<'a> {
         self.packets += 1;
         self.bytes += length as u64;
         if inbox.is_full() {
-            inbox.write(shared);
+            write(inbox, shared);
         }
     }
 }
@@ -297,50 +294,11 @@ fn header_bytes(source: IpAddr) -> usize {
     }
 }
 
-/// Packets on their way to the device.
-struct Inbox {
-    packets: Vec<Vec<u8>>,
-    count: usize,
-    streams: GROTable,
-}
-
-impl Inbox {
-    fn new() -> Self {
-        // The first packet of a stream takes in those that follow it, so each may become as long as a piece.
-        let packets = (0..MAX_PACKETS).map(|_| Vec::with_capacity(HEAD_BYTES + PIECE_BYTES)).collect();
-        Self { packets, count: 0, streams: GROTable::new() }
-    }
-
-    /// Lends the place of the next packet.
-    fn room(&mut self, message_bytes: usize) -> &mut [u8] {
-        let wanted = message_bytes.max(crate::datagram::INITIATION_BYTES);
-        let packet = self.packets.get_mut(self.count);
-        packet.map_or(&mut [], |packet| {
-            packet.resize(HEAD_BYTES + wanted, 0);
-            packet.get_mut(HEAD_BYTES..).unwrap_or_default()
-        })
-    }
-
-    fn keep(&mut self, length: usize) {
-        if let Some(packet) = self.packets.get_mut(self.count) {
-            packet.truncate(HEAD_BYTES + length);
-            self.count += 1;
+/// Writes what was joined.
+fn write(inbox: &mut Joiner, shared: &Shared) {
+    inbox.drain(|piece, packets| {
+        if shared.device.write(piece).is_err() {
+            shared.drops.count_many(DropReason::Device, packets as u64);
         }
-    }
-
-    fn is_full(&self) -> bool {
-        self.count == self.packets.len()
-    }
-
-    fn write(&mut self, shared: &Shared) {
-        let packets = self.packets.get_mut(..self.count).unwrap_or_default();
-        if !packets.is_empty() && shared.device.write(&mut self.streams, packets).is_err() {
-            shared.drops.count(DropReason::Device);
-        }
-        self.count = 0;
-    }
+    });
 }
-
-#[cfg(test)]
-#[path = "receive_tests.rs"]
-mod tests;

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, UdpSocket};
 use std::process::Command;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use boringtun::noise::TunnResult;
@@ -45,11 +46,14 @@ pub(crate) fn peer() -> PeerConfig {
     }
 }
 
-/// Says whether this kernel makes interfaces of the kind.
+/// Says whether this kernel makes interfaces of the kind. It is tried once: two tests at a time would be in each other's way.
 pub(crate) fn is_in_kernel() -> bool {
-    let name = format!("skp{}", std::process::id());
-    let ip = |arguments: &[&str]| Command::new("ip").args(arguments).output().unwrap().status.success();
-    ip(&["link", "add", &name, "type", "wireguard"]) && ip(&["link", "delete", &name])
+    static FOUND: OnceLock<bool> = OnceLock::new();
+    *FOUND.get_or_init(|| {
+        let name = format!("skp{}", std::process::id());
+        let ip = |arguments: &[&str]| Command::new("ip").args(arguments).output().unwrap().status.success();
+        ip(&["link", "add", &name, "type", "wireguard"]) && ip(&["link", "delete", &name])
+    })
 }
 
 /// Runs with each kind that there is.
