@@ -126,6 +126,13 @@ pub(crate) const VPN_PEERS: [Word; 3] = [
     ("expired", said("期限切れ", "expired")),
 ];
 
+/// Which WireGuard carries the VPN's packets.
+pub(crate) const VPN_DATA_PATHS: [Word; 3] = [
+    ("kernel", said("カーネル", "the kernel")),
+    ("user", said("edgeプロセス", "the edge role")),
+    ("none", said("VPNなし", "no VPN")),
+];
+
 /// Maintenance sessions that are not over.
 pub(crate) const SESSIONS: [Word; 3] = [
     ("waiting", said("承認待ち", "waiting for approval")),

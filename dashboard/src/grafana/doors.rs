@@ -2,12 +2,13 @@
 
 use events::Family;
 
-use super::panel::{Legend, Panel, Show, Target};
+use super::panel::{Column, Legend, Panel, Show, Source, Target};
 use super::units::Unit;
 use crate::promql::{or_zero, panel};
-use crate::vocabulary::{PERSONS, SESSIONS, VPN_PEERS, Word};
+use crate::vocabulary::{PERSONS, SESSIONS, VPN_DATA_PATHS, VPN_PEERS, Word};
 use crate::words::{Said, said};
 
+const HALF: (u32, u32) = (12, 8);
 const THIRD: (u32, u32) = (8, 8);
 const QUARTER: (u32, u32) = (6, 8);
 const TILE: (u32, u32) = (6, 4);
@@ -67,18 +68,9 @@ fn stat(title: Said, description: Said, unit: Unit, expression: String) -> Panel
 }
 
 fn vpn() -> Vec<Panel> {
+    let path =
+        Target::new(Legend::Pattern(""), format!("max by (path) ({} == 1)", panel(Family::VpnDataPath, "")));
     vec![
-        states(
-            said("VPN利用者", "VPN peers"),
-            said(
-                "登録されている数、いま接続中の数、期限の切れた数。",
-                "How many there are, how many are connected now, how many have expired.",
-            ),
-            QUARTER,
-            Family::VpnPeers,
-            (said("件", "peers"), &VPN_PEERS),
-        )
-        .guided("controls-encryption"),
         stat(
             said("最後の握手", "Last handshake"),
             said(
@@ -88,10 +80,36 @@ fn vpn() -> Vec<Panel> {
             Unit::WhenIfEver,
             format!("max({}) * 1000", panel(Family::VpnHandshake, "")),
         ),
+        Panel::new(
+            said("VPNを運ぶもの", "Who carries the VPN"),
+            said(
+                "カーネルのWireGuardか、edgeプロセスのWireGuardか。",
+                "The kernel's WireGuard, or that of the edge role.",
+            ),
+            TILE,
+            Show::Table(
+                vec![path],
+                vec![Column {
+                    source: Source::Words("path", &VPN_DATA_PATHS),
+                    title: said("運ぶもの", "carried by"),
+                }],
+            ),
+        ),
+        states(
+            said("VPN利用者", "VPN peers"),
+            said(
+                "登録されている数、いま接続中の数、期限の切れた数。",
+                "How many there are, how many are connected now, how many have expired.",
+            ),
+            HALF,
+            Family::VpnPeers,
+            (said("件", "peers"), &VPN_PEERS),
+        )
+        .guided("controls-encryption"),
         carried(
             said("VPNの通信量", "Traffic of the VPN"),
             said("VPNの中を通った量。", "What passed inside the VPN."),
-            QUARTER,
+            HALF,
             Family::VpnBytes,
         ),
         grown(
@@ -100,7 +118,7 @@ fn vpn() -> Vec<Panel> {
                 "表示している期間に、鍵のない相手や偽りの通信を捨てた数。",
                 "Packets dropped in the time shown: of strangers, forged, spoofed.",
             ),
-            QUARTER,
+            HALF,
             (Family::VpnDrops, "cause", "edge"),
             said("個", "packets"),
         ),

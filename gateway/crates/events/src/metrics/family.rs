@@ -229,6 +229,9 @@ families! {
     VpnPeers = Gauge "vpn_peers" ["state"]
         "Peers of the VPN by state: configured, connected (a handshake within the last three minutes), expired."
         "VPN利用者の数 (configured=登録, connected=接続中, expired=期限切れ)";
+    VpnDataPath = Gauge "vpn_data_path" ["path"]
+        "Which WireGuard carries the VPN's packets, as a state set: kernel, user (the edge role), none (no VPN)."
+        "VPNのパケットを運んでいるもの (kernel=カーネル, user=edgeプロセス, none=VPNなし)";
     VpnHandshake = Gauge "vpn_last_handshake_timestamp_seconds" []
         "When a peer of the VPN last finished a handshake, whichever it was; 0 if none since the role started."
         "VPNの握手が最後に成立した時刻 (起動からまだなければ0)";

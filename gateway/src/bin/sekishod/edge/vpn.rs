@@ -84,8 +84,7 @@ impl Vpn {
 
     /// What it carried, for the metrics; nothing where the policy never had one.
     pub(super) fn samples(&self, now: Timestamp) -> Vec<Sample> {
-        let peers = self.wanted.as_ref().map_or(&[][..], |wanted| &wanted.peers);
-        self.totals.samples(peers, now)
+        self.totals.samples(self.wanted.as_ref(), now)
     }
 
     /// How it runs, for admins; without what the policy wants but could not be had, there is still the key to show.

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use events::{Family, Sample};
 use jiff::Timestamp;
-use policy::services::EdgePeer;
+use policy::services::{EdgePeer, EdgeVpn, VpnCarrier};
 use tunnel::{DropReason, Stats};
 
 /// A session of WireGuard is renewed every two minutes while packets pass, and is over after three (the protocol's
@@ -14,6 +14,9 @@ use tunnel::{DropReason, Stats};
 const CONNECTED_FOR: Duration = Duration::from_secs(180);
 /// Words of the label `cause`.
 const CAUSES: [&str; 5] = ["stranger", "forged", "spoofed", "expired", "unsent"];
+
+/// Words of the label `path`.
+const PATHS: [&str; 3] = ["kernel", "user", "none"];
 
 /// What one counter of the tunnel is about.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -71,14 +74,21 @@ impl Totals {
         self.connected = shook().filter(is_recent).count();
     }
 
-    /// Everything, with the peers that the policy names.
-    pub(super) fn samples(&self, peers: &[EdgePeer], now: Timestamp) -> Vec<Sample> {
+    /// Everything, with what the policy wants.
+    pub(super) fn samples(&self, wanted: Option<&EdgeVpn>, now: Timestamp) -> Vec<Sample> {
+        let peers: &[EdgePeer] = wanted.map_or(&[], |wanted| &wanted.peers);
         let expired = peers.iter().filter(|peer| peer.until.is_some_and(|until| until <= now)).count();
         let states = [("configured", peers.len()), ("connected", self.connected), ("expired", expired)];
         let mut samples: Vec<Sample> = states
             .into_iter()
             .map(|(state, count)| Sample::new(Family::VpnPeers, &[state], number(count as u64)))
             .collect();
+        let path = wanted.map_or("none", |wanted| match wanted.carrier {
+            VpnCarrier::Edge => "user",
+            VpnCarrier::Kernel => "kernel",
+        });
+        samples
+            .extend(PATHS.map(|one| Sample::new(Family::VpnDataPath, &[one], number((one == path).into()))));
         let ways = [("received", self.received), ("sent", self.sent)];
         samples.extend(ways.map(|(way, bytes)| Sample::new(Family::VpnBytes, &[way], number(bytes))));
         let dropped = |cause| number(self.dropped.get(cause).copied().unwrap_or_default());
@@ -137,7 +147,7 @@ mod tests {
     }
 
     fn value(totals: &Totals, family: Family, label: &str) -> f64 {
-        let samples = totals.samples(&[], Timestamp::UNIX_EPOCH);
+        let samples = totals.samples(None, Timestamp::UNIX_EPOCH);
         samples.iter().find(|one| one.family == family && one.labels == [label]).unwrap().value
     }
 
@@ -154,8 +164,31 @@ mod tests {
         totals.take(&stats(&[("a", 4, 1)], 0, begin), begin + CONNECTED_FOR + Duration::from_secs(1));
         assert_eq!(value(&totals, Family::VpnPeers, "connected"), 0.0, "silent for too long");
         totals.take(&Stats::default(), begin);
-        let samples = totals.samples(&[], Timestamp::UNIX_EPOCH);
+        let samples = totals.samples(None, Timestamp::UNIX_EPOCH);
         let at = samples.iter().find(|one| one.family == Family::VpnHandshake).unwrap();
         assert_eq!(at.value, 1_000.0, "when the last one was is not forgotten");
+    }
+
+    #[test]
+    fn one_path_carries_or_none() {
+        let wanted = |carrier| EdgeVpn {
+            carrier,
+            listen_port: 51_820,
+            interface: "wg".to_owned(),
+            addresses: Vec::new(),
+            mtu: 1_420,
+            peers: Vec::new(),
+        };
+        for (wanted, path) in [
+            (None, "none"),
+            (Some(wanted(VpnCarrier::Edge)), "user"),
+            (Some(wanted(VpnCarrier::Kernel)), "kernel"),
+        ] {
+            let samples = Totals::default().samples(wanted.as_ref(), Timestamp::UNIX_EPOCH);
+            let of_path = samples.iter().filter(|one| one.family == Family::VpnDataPath);
+            let (on, off): (Vec<_>, Vec<_>) = of_path.partition(|one| one.value == 1.0);
+            assert_eq!(on.iter().map(|one| one.labels.as_slice()).collect::<Vec<_>>(), [[path.to_owned()]]);
+            assert!(off.len() == 2 && off.iter().all(|one| one.value == 0.0));
+        }
     }
 }
