@@ -107,10 +107,18 @@ impl Recorder {
         append(&self.shared.path, Timestamp::now(), event).await.map(Some)
     }
 
-    /// Whether the record role answers at this moment.
+    /// Whether the record role answers at this moment. One that has too many clients is asked again: it lives.
     pub async fn lives(&self) -> bool {
-        let answered = timeout(SIGN_WAIT, ask_record(&self.shared.path, Ask::Measure {})).await;
-        matches!(answered, Ok(Ok(Answer::Measured(_))))
+        let sign = async {
+            loop {
+                match ask_record(&self.shared.path, Ask::Measure {}).await {
+                    Ok(Answer::Measured(_)) => return true,
+                    Ok(Answer::Failed(fault)) if fault.kind == FaultKind::Busy => sleep(BUSY_WAIT).await,
+                    Ok(_) | Err(_) => return false,
+                }
+            }
+        };
+        timeout(SIGN_WAIT, sign).await.unwrap_or(false)
     }
 
     /// Has an event recorded as soon as the record role takes it.
@@ -246,6 +254,7 @@ fn unreachable(path: &Path) -> impl Fn(io::Error) -> RecordError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::Measured;
     use tokio::net::UnixListener;
 
     /// What a record role that answers so leads to.
@@ -262,6 +271,27 @@ mod tests {
         let recorded = append(&path, Timestamp::UNIX_EPOCH, Event::LogRoom {}).await;
         role.await.unwrap();
         recorded
+    }
+
+    #[tokio::test]
+    async fn a_record_role_that_is_busy_lives() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("record.sock");
+        let listener = UnixListener::bind(&path).unwrap();
+        let recorder = Recorder::start(path, Role::Core);
+        let busy = Answer::Failed(Fault::new(FaultKind::Busy, "why"));
+        let (started_at, samples, observations) = (Timestamp::UNIX_EPOCH, Vec::new(), Vec::new());
+        let measured = Measured { role: Role::Record, started_at, samples, observations };
+        let role = tokio::spawn(async move {
+            for answer in [busy, Answer::Measured(Box::new(measured))] {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                stream.write_all(&frame::encode(&answer).unwrap()).await.unwrap();
+                let _ = stream.read(&mut [0; 4096]).await;
+            }
+        });
+        assert!(recorder.lives().await);
+        role.await.unwrap();
+        assert!(!recorder.lives().await, "nobody is there any more");
     }
 
     #[tokio::test]

@@ -26,6 +26,15 @@ pub const TEXT_MAX: usize = 200;
 pub const KEY_BYTES_MAX: usize = 128;
 /// How long [`DoorsAsk::Follow`] waits for news, in seconds.
 pub const FOLLOW_WAIT_S: u64 = 5;
+/// Sessions of the clinic that are not over, at once.
+pub const SESSIONS_MAX: usize = 64;
+/// Lasting connections of edge, each of which follows a session: with a few for those that have just ended.
+pub const LINES_MAX: usize = SESSIONS_MAX + 8;
+/// Connections of edge for a single question.
+pub const QUESTIONS_MAX: usize = 16;
+/// Connections that core serves: twice what edge has, because one of an edge that died is noticed only when its question
+/// is answered ([`FOLLOW_WAIT_S`]).
+pub const CONNECTIONS_MAX: usize = 2 * (LINES_MAX + QUESTIONS_MAX);
 /// The name in the certificate of edge's TLS key.
 pub const SERVER_NAME: &str = "sekisho-gateway";
 
@@ -65,14 +74,9 @@ impl TryFrom<String> for Text {
         let trimmed = text.trim();
         let is_fine = !trimmed.is_empty()
             && trimmed.chars().count() <= TEXT_MAX
-            && !trimmed.chars().any(|c| c.is_control() || is_bidi(c));
+            && trimmed.chars().all(session::request::is_plain);
         if is_fine { Ok(Text(trimmed.to_owned())) } else { Err(WordError::Text) }
     }
-}
-
-/// Marks that turn the order of letters round, by which a text would show as another (Unicode UAX #9).
-fn is_bidi(c: char) -> bool {
-    matches!(c, '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
 }
 
 impl PublicKey {
@@ -424,6 +428,7 @@ mod tests {
             (id.as_str(), "A"),
             ("更新", "a\\u0007b"),
             ("更新", "a\\u202eb"),
+            ("更新", "a\\u2028b"),
             ("更新", "   "),
             ("60", "-1"),
             ("\"version\"", "\"more\":1,\"version\""),

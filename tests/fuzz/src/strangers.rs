@@ -4,6 +4,7 @@ use boringtun::noise::{Packet, Tunn};
 use transport::protocol::{Ask, Opening, Reply};
 use transport::receipt::SignedReceipt;
 use transport::{Invitation, frame};
+use tunnel::offload::{Cut, Joiner, SPARE_BYTES};
 use tunnel::{DropReason, Message, Packer, classify};
 
 /// A datagram is never read otherwise than by the protocol's own implementation.
@@ -46,6 +47,56 @@ pub(crate) fn runs(input: &[u8]) {
         assert!(bytes.iter().all(|byte| *byte == run.to));
     }
     assert_eq!(seen, kept);
+}
+
+/// Packets joined into pieces and cut again are the same packets: each two bytes are a length, and so many bytes a packet.
+/// What the input begins with is a piece, too, which is cut within its bounds or refused.
+pub(crate) fn pieces(input: &[u8]) {
+    if let Some(packets) = cut(input) {
+        assert!(packets.iter().all(|packet| packet.len() <= input.len()));
+    }
+    let (mut packets, mut rest) = (Vec::new(), input);
+    while let Some((length, after)) = rest.split_first_chunk::<2>() {
+        let (packet, after) = after.split_at(after.len().min(usize::from(u16::from_be_bytes(*length))));
+        rest = after;
+        // The receiver drops what is shorter than a header.
+        packets.extend((packet.len() >= 20).then(|| packet.to_vec()));
+    }
+    let (mut joiner, mut pieces) = (Joiner::new(true), Vec::new());
+    for packet in &packets {
+        if let Some(room) = joiner.room(packet.len() + 32).get_mut(..packet.len()) {
+            room.copy_from_slice(packet);
+        }
+        joiner.keep(packet.len());
+        if joiner.is_full() {
+            joiner.drain(|piece, _| pieces.push(piece.to_vec()));
+        }
+    }
+    joiner.drain(|piece, _| pieces.push(piece.to_vec()));
+    let mut seen: Vec<Vec<u8>> = pieces.iter().filter_map(|piece| cut(piece)).flatten().collect();
+    for packet in seen.iter_mut().chain(&mut packets) {
+        without_identity(packet);
+    }
+    seen.sort();
+    packets.sort();
+    assert_eq!(seen, packets);
+}
+
+fn cut(piece: &[u8]) -> Option<Vec<Vec<u8>>> {
+    let mut buffer = [piece, &[0; SPARE_BYTES]].concat();
+    let mut cut = Cut::of(&mut buffer, piece.len())?;
+    let mut packets = Vec::new();
+    while let Some(packet) = cut.next(&mut buffer, 1_420) {
+        packets.push(packet.bytes().to_vec());
+    }
+    Some(packets)
+}
+
+/// The identification of IPv4, which what is not fragmented does not need, is made anew, and with it the checksum.
+fn without_identity(packet: &mut [u8]) {
+    if let [0x45, _, _, _, one, other, 0x40, 0, _, _, high, low, ..] = packet {
+        (*one, *other, *high, *low) = (0, 0, 0, 0);
+    }
 }
 
 /// Bytes on a stream are frames or an error, names in them lead nowhere else, and an ask reads back.

@@ -31,7 +31,7 @@ const KILL_WITHIN_MS: usize = 2_400;
 /// How long the service manager may take to start a role again.
 const AWAY_MS: usize = 600;
 /// How long an inspection is waited for that should be killed.
-const INSPECTION_LIMIT: Duration = Duration::from_secs(10);
+const INSPECTION_LIMIT: Duration = Duration::from_secs(30);
 const LINES: usize = 30_000;
 const CARRIED_PORT: u16 = 2280;
 /// Engineers on machines of their own: one address may not come in so often.
@@ -152,13 +152,14 @@ impl Round {
     ) -> Life {
         thread::scope(|scope| {
             let life = scope.spawn(|| self.live(ready, engineer, rota));
-            thread::sleep(self.after);
             if self.victim == INSPECT {
+                // It lives for a moment of its own, which may be over by then.
                 let begun = Instant::now();
                 while !inspections.kill() && begun.elapsed() < INSPECTION_LIMIT && !life.is_finished() {
                     thread::sleep(Duration::from_millis(5));
                 }
             } else {
+                thread::sleep(self.after);
                 roles.kill(self.victim);
                 thread::sleep(self.away);
                 roles.start(&ready.site, self.victim);

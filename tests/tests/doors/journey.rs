@@ -5,7 +5,7 @@ use gateway::wire::doors::{DoorsAnswer, DoorsAsk, SessionState, Transport};
 
 use crate::{
     edge::key,
-    ready::{Ready, SSH, connect, echoes, policy_without_ssh},
+    ready::{Ready, SSH, connect, echoes, policy, policy_without_ssh},
 };
 
 const SOON: Duration = Duration::from_secs(15);
@@ -41,7 +41,13 @@ fn a_session_opens_by_a_persons_code_and_ends_by_a_kill_or_another_policy() {
     let closed = edge.wait(&session, SessionState::Closed, SOON);
     assert_eq!(closed.why.as_deref(), Some("killed"));
 
-    let session = ready.open(&mut edge, &ready.taro.code(1));
+    // Asked under one policy, approved under another that wants one person more.
+    let (session, _) = edge.requested(Ready::engineer(), SSH);
+    ready.site.apply(&policy().replace("approvals = [\"clinic\"]", "approvals = [\"clinic\", \"it\"]"));
+    ready.approve(&session, "taro", &ready.taro.code(1), &[]).succeeded();
+    edge.wait(&session, SessionState::Requested, SOON);
+    ready.approve(&session, "jiro", &ready.jiro.code(0), &[]).succeeded();
+    edge.wait(&session, SessionState::Open, SOON);
     let (mut stream, _) = reach(&mut edge, &session, server);
     ready.site.apply(&policy_without_ssh());
     let closed = edge.wait(&session, SessionState::Closed, SOON);
@@ -75,7 +81,8 @@ fn told(ready: &Ready) {
     let one = ["requested", "approved", "opening", "opened", "closed"];
     let mut sorted = what.clone();
     sorted.sort();
-    let mut expected = [one, one].concat();
+    // The second one by two persons.
+    let mut expected = [&one[..], &one, &["approved"]].concat();
     expected.sort_unstable();
     assert_eq!(sorted, expected, "{what:?}");
     let place = |word: &str| what.iter().position(|found| found == word).unwrap();

@@ -94,9 +94,9 @@ holds no-paths no_paths
 exposed <<'LIMITS'
 sekisho-core.service 23!
 sekisho-record.service 15!
-sekisho-edge.service 15
-sekisho-files.service 15
-sekisho-inspect@.service 5
+sekisho-edge.service 15!
+sekisho-files.service 15!
+sekisho-inspect@.service 5!
 sekisho-watch.service 15!
 sekisho-console.service 15!
 sekisho-closed.service 20!

@@ -17,6 +17,8 @@ pub mod request;
 
 pub use approval::{Approval, Factor, Verifier};
 pub use ids::{Digest, IdError, KeyId, SessionId};
-pub use machine::{Command, End, EndReason, Event, Failure, Now, Order, RecorderFault, Session, State, Step};
+pub use machine::{
+    Command, End, EndReason, Event, Failure, Now, Order, RecorderFault, Revised, Session, Stand, State, Step,
+};
 pub use refusal::{ApprovalError, ConnectError, DenyError, RequestError};
 pub use request::{Protocol, Request, Target, Terms};

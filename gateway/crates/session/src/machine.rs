@@ -13,7 +13,10 @@ use crate::ids::{Digest, SessionId};
 use crate::refusal::{ApprovalError, ConnectError, DenyError, RequestError};
 use crate::request::{Request, Terms};
 
+mod revised;
 mod steps;
+
+pub use revised::{Revised, Stand};
 
 /// A request that nobody answers lapses after so long; so does an approved one that nobody comes for.
 pub const ANSWER_LIMIT: Duration = Duration::from_secs(24 * 60 * 60);

@@ -223,7 +223,8 @@ impl fmt::Display for Protocol {
 }
 
 /// No control characters, and none that turns the direction of a line or hides in it: an approver reads these words.
-fn is_plain(c: char) -> bool {
+#[must_use]
+pub fn is_plain(c: char) -> bool {
     let hidden = matches!(
         c,
         '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{061c}'

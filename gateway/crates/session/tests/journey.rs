@@ -12,8 +12,8 @@ use policy::time::Schedule;
 use session::machine::{ABSENCE_LIMIT, ANSWER_LIMIT, RECORDER_SILENCE, RETRY_WAIT, STEP_WAIT};
 use session::{
     Approval, ApprovalError, Command, ConnectError, DenyError, Digest, EndReason, Event, Factor, Failure,
-    KeyId, Now, Order, Protocol, RecorderFault, Request, Session, SessionId, State, Step, Target, Terms,
-    Verifier,
+    KeyId, Now, Order, Protocol, RecorderFault, Request, Revised, Session, SessionId, Stand, State, Step,
+    Target, Terms, Verifier,
 };
 
 /// A verifier with one good code.
@@ -258,6 +258,68 @@ fn an_approver_who_leaves_before_the_opening_no_longer_counts() {
     session.handle_timeout(seconds(noon, 8 * 3600));
     assert_eq!(session.poll_command(), None);
     assert_eq!(closed(&mut session), Some(EndReason::Revoked {}));
+}
+
+/// A policy with these terms and these persons.
+fn policy(session: &Session, terms: Terms, persons: &[(&str, &[&str])]) -> Option<Revised> {
+    let stand = |roles: &[&str]| Stand { roles: words(roles), until: None };
+    let persons = persons.iter().map(|(person, roles)| ((*person).to_owned(), stand(roles))).collect();
+    Some(Revised { target: session.asked().target.clone(), terms, persons })
+}
+
+#[test]
+fn another_policy_is_held_to_by_what_is_open() {
+    let night = Schedule::parse("Mon-Sun 20:00-06:00").unwrap();
+    let hour = Schedule::parse("Mon-Sun 20:00-21:30").unwrap();
+    let hanako = ("hanako", &["clinic"][..]);
+    let over = Some("2026-11-22T21:30:00Z".parse().unwrap());
+    for (what, terms, persons, ends) in [
+        ("the same", terms(&["clinic"]), vec![hanako], false),
+        ("wider", Terms { windows: None, max_duration_s: 9000, ..terms(&["clinic"]) }, vec![hanako], false),
+        (
+            "the same window, said anew",
+            Terms { windows: Some(night), ..terms(&["clinic"]) },
+            vec![hanako],
+            false,
+        ),
+        ("a further approval", terms(&["clinic", "it"]), vec![hanako], true),
+        ("a shorter window", Terms { windows: Some(hour), ..terms(&["clinic"]) }, vec![hanako], true),
+        (
+            "a contract that ends sooner",
+            Terms { contract_end: over, ..terms(&["clinic"]) },
+            vec![hanako],
+            true,
+        ),
+        ("a shorter time", Terms { max_duration_s: 600, ..terms(&["clinic"]) }, vec![hanako], true),
+        ("an approver without the role", terms(&["clinic"]), vec![("hanako", &["it"][..])], true),
+        ("an approver who is gone", terms(&["clinic"]), vec![], true),
+    ] {
+        let mut session = open();
+        told(&mut session);
+        let revised = policy(&session, terms, &persons);
+        session.handle_policy(revised, seconds(start(), 1));
+        assert_eq!(closed(&mut session), ends.then_some(EndReason::PolicyChanged {}), "{what}");
+        if ends {
+            assert_eq!(command(&mut session).command, Command::Revoke {}, "{what}");
+        }
+    }
+    let mut session = open();
+    told(&mut session);
+    session.handle_policy(None, seconds(start(), 1));
+    assert_eq!(closed(&mut session), Some(EndReason::PolicyChanged {}), "the vendor is gone");
+}
+
+#[test]
+fn a_request_waits_for_what_another_policy_asks() {
+    let mut session = Session::request(request(), terms(&["clinic"]), start()).unwrap();
+    let revised = policy(&session, terms(&["clinic", "it"]), &[]);
+    session.handle_policy(revised, start());
+    approve(&mut session, "hanako", &["clinic"], start()).unwrap();
+    assert!(matches!(session.state(start()), State::Requested { missing, .. } if missing == ["it"]));
+    // And for no more than it asks.
+    let revised = policy(&session, terms(&["clinic"]), &[("hanako", &["clinic"])]);
+    session.handle_policy(revised, start());
+    assert_eq!(command(&mut session).command, Command::OpenRecorder {});
 }
 
 #[test]

@@ -22,8 +22,6 @@ pub const RECEIVE_LIMIT: Duration = Duration::from_secs(60 * 60);
 pub const INSPECT_WAIT: Duration = Duration::from_secs(60);
 /// Any other command must be answered within this time.
 pub const STEP_WAIT: Duration = Duration::from_secs(60);
-/// Most findings that are told.
-pub const FINDINGS_MAX: usize = 16;
 
 /// Time since some fixed start, which nobody can set. Nothing here depends on the wall clock.
 pub type Now = Duration;

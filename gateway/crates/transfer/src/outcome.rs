@@ -7,6 +7,13 @@ use thiserror::Error;
 
 use crate::ids::Hash;
 
+/// Longest text of an outcome that somebody else wrote, in characters: an error's words quote what a sender sent.
+pub const TEXT_MAX: usize = 300;
+/// Most findings, and most kinds, that an outcome names.
+pub const WORDS_MAX: usize = 16;
+/// Longest of these words, in characters.
+pub const WORD_MAX: usize = 64;
+
 /// How a transfer ended. A file has exactly one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "kebab-case", deny_unknown_fields)]
@@ -123,6 +130,15 @@ impl Outcome {
         }
     }
 
+    /// The same, with what others wrote in it cut and without control characters.
+    pub(crate) fn bounded(self) -> Self {
+        match self {
+            Outcome::Delivered { sha256 } => Outcome::Delivered { sha256 },
+            Outcome::Refused { why } => Outcome::Refused { why: why.bounded() },
+            Outcome::Quarantined { why } => Outcome::Quarantined { why: why.bounded() },
+        }
+    }
+
     /// The outcome in words: what happened, why, what to do.
     #[must_use]
     pub fn text(&self, language: Language) -> String {
@@ -140,6 +156,18 @@ impl Outcome {
 }
 
 impl Refusal {
+    fn bounded(self) -> Self {
+        match self {
+            Refusal::Attestation { why } => Refusal::Attestation { why: cut(&why, TEXT_MAX) },
+            Refusal::Content { findings } => Refusal::Content { findings: words(&findings) },
+            Refusal::Kind { kinds } => Refusal::Kind { kinds: words(&kinds) },
+            ours @ (Refusal::NothingAccepted {}
+            | Refusal::TooLarge { .. }
+            | Refusal::AttestationMissing {}
+            | Refusal::NotAsAnnounced {}) => ours,
+        }
+    }
+
     fn ja(&self) -> String {
         match self {
             Refusal::NothingAccepted {} => "医院はこの事業者のファイルを受け入れていません".to_owned(),
@@ -162,6 +190,17 @@ impl Refusal {
 }
 
 impl Unsure {
+    fn bounded(self) -> Self {
+        match self {
+            Unsure::NoRoom { what } => Unsure::NoRoom { what: cut(&what, TEXT_MAX) },
+            Unsure::Keeping { what } => Unsure::Keeping { what: cut(&what, TEXT_MAX) },
+            Unsure::Inspection { what } => Unsure::Inspection { what: cut(&what, TEXT_MAX) },
+            Unsure::Record { what } => Unsure::Record { what: cut(&what, TEXT_MAX) },
+            Unsure::Delivery { what } => Unsure::Delivery { what: cut(&what, TEXT_MAX) },
+            ours @ (Unsure::SenderGone {} | Unsure::TooSlow {} | Unsure::Restarted {}) => ours,
+        }
+    }
+
     fn ja(&self) -> String {
         match self {
             Unsure::SenderGone {} => "送信が途中で終わりました".to_owned(),
@@ -174,6 +213,15 @@ impl Unsure {
             Unsure::Restarted {} => "途中で再起動がありました".to_owned(),
         }
     }
+}
+
+fn words(list: &[String]) -> Vec<String> {
+    list.iter().take(WORDS_MAX).map(|word| cut(word, WORD_MAX)).collect()
+}
+
+/// At most so many characters, without control characters.
+fn cut(text: &str, most: usize) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(most).collect()
 }
 
 fn list(kinds: &[String]) -> String {

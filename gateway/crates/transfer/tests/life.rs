@@ -6,7 +6,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use transfer::attestation::AttestationError;
 use transfer::machine::{INSPECT_WAIT, SENDER_SILENCE, after_restart};
+use transfer::outcome::{TEXT_MAX, WORD_MAX, WORDS_MAX};
 use transfer::{
     Announcement, Command, Failure, FileName, Finding, Hash, Inspection, Order, Outcome, Proof, Refusal,
     Rules, State, Step, Transfer, TransferId, Unsure, Verdict,
@@ -126,7 +128,7 @@ fn what_the_rules_refuse_is_refused_before_a_byte_is_taken() {
     assert_eq!(with(|rules| rules.accept.clear()), Refusal::NothingAccepted {});
     assert_eq!(with(|rules| rules.max_size_bytes = 11), Refusal::TooLarge { max_bytes: 11 });
     assert_eq!(with(|rules| rules.attestation_required = true), Refusal::AttestationMissing {});
-    let bad = Proof::Given(Err(transfer::attestation::AttestationError::Signature));
+    let bad = Proof::Given(Err(AttestationError::Signature));
     let transfer = Transfer::announce(announcement(), rules(), &bad, NOW);
     assert!(matches!(refused(transfer), Refusal::Attestation { .. }));
 }
@@ -189,6 +191,32 @@ fn what_is_not_known_is_quarantined() {
     let mut transfer = received();
     transfer.handle_sender_gone(NOW);
     assert!(matches!(order(&mut transfer).command, Command::Seal {}), "what is whole goes on");
+}
+
+#[test]
+fn what_others_wrote_is_cut_before_it_is_part_of_an_outcome() {
+    let long = "\u{1b}[31m".repeat(4_000);
+    let is_cut =
+        |text: &str, most: usize| text.chars().count() == most && !text.chars().any(char::is_control);
+    let bad = Proof::Given(Err(AttestationError::Envelope(long.clone())));
+    let why = refused(Transfer::announce(announcement(), rules(), &bad, NOW));
+    assert!(matches!(&why, Refusal::Attestation { why } if is_cut(why, TEXT_MAX)), "{why:?}");
+    let mut transfer = announced();
+    let hold = order(&mut transfer);
+    transfer.handle_held(hold.step, Err(Failure(long.clone())), NOW);
+    let why = unsure(transfer);
+    assert!(matches!(&why, Unsure::NoRoom { what } if is_cut(what, TEXT_MAX)), "{why:?}");
+    let (mut transfer, step) = inspecting();
+    transfer.handle_inspected(step, Err(Failure(long.clone())), NOW);
+    let why = unsure(transfer);
+    assert!(matches!(&why, Unsure::Inspection { what } if is_cut(what, TEXT_MAX)), "{why:?}");
+    let (mut transfer, step) = inspecting();
+    let kinds = (0..300).map(|number| format!("{number}{long}")).collect();
+    let said = Inspection { kinds, ..inspection(Verdict::Allow, &[]) };
+    transfer.handle_inspected(step, Ok(said), NOW);
+    let Refusal::Kind { kinds } = refused(transfer) else { panic!("another refusal") };
+    assert_eq!(kinds.len(), WORDS_MAX);
+    assert!(kinds.iter().all(|kind| is_cut(kind, WORD_MAX)), "{kinds:?}");
 }
 
 #[test]

@@ -30,7 +30,7 @@ pub use dial::{DialError, Dialled, Wish, dial};
 pub use guests::{Engineer, GuestList, Guests, Quality};
 pub use invitation::{AuthorityHash, Invitation, InvitationError};
 pub use key::KeyId;
-pub use limits::Counters;
+pub use limits::{Counters, Place};
 pub use listen::{Arrival, Identity, ListenError, Listener};
 pub use pin::Pin;
 pub use tls::ALPN;

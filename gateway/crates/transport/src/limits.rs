@@ -1,4 +1,5 @@
-//! What strangers and guests may use of this machine: every number that bounds the door, and the count per address.
+//! What strangers and guests may use of this machine: every number that bounds the door, the count per address, and the
+//! places per key.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -6,18 +7,30 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::channel::Carrier;
+use crate::key::KeyId;
+
 /// Streams of one channel at once.
 pub const STREAMS_MAX: usize = 64;
-/// Bytes that a peer may have on their way on one channel without our reading them.
-pub(crate) const WINDOW_BYTES_MAX: usize = 16 << 20;
-/// The same for one stream over QUIC.
-pub(crate) const STREAM_WINDOW_BYTES: u32 = 8 << 20;
-/// Channels at once.
-pub(crate) const CHANNELS_MAX: usize = 64;
+/// Bytes that a peer may have on their way on one channel over QUIC without our reading them. All channels together have
+/// to stay well below what edge's unit gives it (`MemoryMax=`).
+pub(crate) const WINDOW_BYTES_MAX: usize = 4 << 20;
+/// The same for one stream over QUIC: less than the channel's, so that one that nobody reads does not hold up the others.
+/// It is also what is kept of a channel's bytes until the peer has acknowledged them.
+pub(crate) const STREAM_WINDOW_BYTES: u32 = 2 << 20;
+/// The same for one channel over TCP: yamux wants room for the first credit of every stream, 256 KiB.
+pub(crate) const MUX_WINDOW_BYTES_MAX: usize = STREAMS_MAX * (256 << 10);
+/// Places for channels: one over QUIC takes one place, one over TCP more, because its window is larger.
+const PLACES_MAX: usize = 64;
+/// Places that a channel over TCP takes.
+const MUX_PLACES: u32 = 4;
+/// Channels of one key at once, whether an engineer's or an invitation's: one for each session that an engineer may have,
+/// and over TCP half of the places. Nobody takes the door from everybody else.
+const CHANNELS_OF_ONE_MAX: usize = 8;
 /// Handshakes under way at once.
 pub(crate) const HANDSHAKES_MAX: usize = 64;
-/// Handshakes under way above which a QUIC peer must first prove its address (RFC 9000, 8.1.2).
-pub(crate) const RETRY_ABOVE: usize = 8;
 /// How long a handshake may take.
 pub(crate) const HANDSHAKE_WAIT: Duration = Duration::from_secs(10);
 /// Silence after which a channel is over.
@@ -42,9 +55,9 @@ pub struct Counters {
     pub refused: AtomicU64,
     /// Handshakes that took too long.
     pub slow: AtomicU64,
-    /// Attempts dropped unanswered: too many of one address, or at once.
+    /// Attempts dropped unanswered: too many of one address, or at once; and channels beyond the places that there are.
     pub limited: AtomicU64,
-    /// QUIC peers told to prove their address.
+    /// QUIC packets answered with the demand to prove the sender's address (RFC 9000, 8.1.2).
     pub retried: AtomicU64,
 }
 
@@ -118,6 +131,61 @@ impl Drop for Turn {
     }
 }
 
+/// The places for channels, of all and of each key; clones share them.
+#[derive(Clone, Debug)]
+pub(crate) struct Places {
+    all: Arc<Semaphore>,
+    keys: Arc<Mutex<BTreeMap<KeyId, usize>>>,
+}
+
+/// A place taken among the channels that may be; dropping it gives it back.
+#[derive(Debug)]
+pub struct Place {
+    keys: Arc<Mutex<BTreeMap<KeyId, usize>>>,
+    key: KeyId,
+    _of_all: OwnedSemaphorePermit,
+}
+
+impl Default for Places {
+    fn default() -> Self {
+        Places { all: Arc::new(Semaphore::new(PLACES_MAX)), keys: Arc::default() }
+    }
+}
+
+impl Places {
+    /// A place for another channel of a key, if there is one and the key has not enough already.
+    pub(crate) fn take(&self, key: &KeyId, carrier: Carrier) -> Option<Place> {
+        let of_all = Arc::clone(&self.all).try_acquire_many_owned(places_of(carrier)).ok()?;
+        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = keys.entry(key.clone()).or_default();
+        if *count >= CHANNELS_OF_ONE_MAX {
+            return None;
+        }
+        *count += 1;
+        drop(keys);
+        Some(Place { keys: Arc::clone(&self.keys), key: key.clone(), _of_all: of_all })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = keys.get_mut(&self.key) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                keys.remove(&self.key);
+            }
+        }
+    }
+}
+
+const fn places_of(carrier: Carrier) -> u32 {
+    match carrier {
+        Carrier::Quic => 1,
+        Carrier::Tcp => MUX_PLACES,
+    }
+}
+
 fn site(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(v4) => IpAddr::V4(Ipv4Addr::from(v4.octets())),
@@ -155,6 +223,41 @@ mod tests {
         assert!(addresses.admit("2001:db8:0:1::1".parse().unwrap(), now).is_some());
         drop(turns);
         assert!(addresses.admit(of(9), now).is_some());
+    }
+
+    fn key(number: usize) -> KeyId {
+        KeyId::of_spki(&number.to_be_bytes())
+    }
+
+    #[test]
+    fn one_key_has_eight_channels_and_leaves_the_others_to_others() {
+        let places = Places::default();
+        let mut taken: Vec<Place> = (0..8).filter_map(|_| places.take(&key(1), Carrier::Quic)).collect();
+        assert_eq!(taken.len(), 8);
+        for carrier in [Carrier::Quic, Carrier::Tcp] {
+            assert!(places.take(&key(1), carrier).is_none(), "{carrier:?}");
+        }
+        assert_eq!(places.all.available_permits(), PLACES_MAX - 8, "who was refused holds nothing");
+        assert!(places.take(&key(2), Carrier::Tcp).is_some());
+        drop(taken.pop());
+        assert!(places.take(&key(1), Carrier::Tcp).is_some());
+        drop(taken);
+        assert!(places.keys.lock().unwrap().is_empty(), "nobody is remembered who left");
+        assert_eq!(places.all.available_permits(), PLACES_MAX);
+    }
+
+    /// Half of what edge's unit gives it: the rest is for what is being sent and for everything else.
+    #[test]
+    fn what_all_channels_hold_fits_into_edges_memory() {
+        for (carrier, window, count) in
+            [(Carrier::Quic, WINDOW_BYTES_MAX, 64), (Carrier::Tcp, MUX_WINDOW_BYTES_MAX, 16)]
+        {
+            let places = Places::default();
+            let taken: Vec<Place> =
+                (0..1000).filter_map(|number| places.take(&key(number), carrier)).collect();
+            assert_eq!(taken.len(), count, "{carrier:?}");
+            assert!(taken.len() * window <= 256 << 20, "{carrier:?}");
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The gateway's listener: QUIC and TLS over TCP on one port number; what it hands out has finished a handshake and is on
-//! the list. Strangers cost little: bounded handshakes, bounded time, bounded tries per address.
+//! the list. Strangers cost little: bounded handshakes, bounded time, bounded tries per address, and an address counts for
+//! what it did only once it is proved.
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,7 +10,7 @@ use std::time::{Duration, Instant};
 use rustls::pki_types::CertificateDer;
 use thiserror::Error;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
@@ -20,7 +21,7 @@ use crate::channel::Channel;
 use crate::credentials::{Credentials, CredentialsError};
 use crate::guests::{GuestList, INTERMEDIATES_MAX};
 use crate::key::KeyId;
-use crate::limits::{Addresses, CHANNELS_MAX, Counters, HANDSHAKE_WAIT, HANDSHAKES_MAX, RETRY_ABOVE};
+use crate::limits::{Addresses, Counters, HANDSHAKE_WAIT, HANDSHAKES_MAX, Place, Places};
 use crate::tls::{self, ALPN, Shown};
 use crate::{mux, quic, sockets};
 
@@ -69,7 +70,7 @@ pub struct Arrival {
     /// Who.
     pub identity: Identity,
     /// The place taken among the channels that may be; to be held as long as the channel.
-    pub place: OwnedSemaphorePermit,
+    pub place: Place,
 }
 
 /// The listener. Dropping it ends both sockets; channels live on.
@@ -86,7 +87,7 @@ pub struct Listener {
 struct Door {
     arrivals: mpsc::Sender<Arrival>,
     handshakes: Arc<Semaphore>,
-    channels: Arc<Semaphore>,
+    places: Places,
     addresses: Addresses,
     counters: Arc<Counters>,
 }
@@ -113,7 +114,7 @@ impl Listener {
         let door = Door {
             arrivals: send,
             handshakes: Arc::new(Semaphore::new(HANDSHAKES_MAX)),
-            channels: Arc::new(Semaphore::new(CHANNELS_MAX)),
+            places: Places::default(),
             addresses: Addresses::default(),
             counters: Arc::clone(&counters),
         };
@@ -157,10 +158,11 @@ impl Drop for Listener {
 
 async fn serve_quic(endpoint: quinn::Endpoint, door: Door) {
     while let Some(incoming) = endpoint.accept().await {
-        let under_way = HANDSHAKES_MAX.saturating_sub(door.handshakes.available_permits());
-        if under_way >= RETRY_ABOVE && !incoming.remote_address_validated() && incoming.may_retry() {
+        // A sender can be invented (RFC 9000, 8.1): before anything is charged to an address it has to answer from there.
+        // Nothing is kept of it until then, and the answer is shorter than what it answers.
+        if !incoming.remote_address_validated() {
             Counters::count(&door.counters.retried);
-            // Fails only for a peer that was told so before, which was asked above.
+            // Fails only for a peer that has proved its address, which was asked above.
             drop(incoming.retry());
             continue;
         }
@@ -255,7 +257,7 @@ impl Door {
             }
             Err(_) => return Counters::count(&self.counters.slow),
         };
-        let Ok(place) = Arc::clone(&self.channels).try_acquire_owned() else {
+        let Some(place) = self.places.take(&identity.key_id, channel.carrier()) else {
             Counters::count(&self.counters.limited);
             return channel.close();
         };

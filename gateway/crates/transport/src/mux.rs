@@ -12,7 +12,7 @@ use tokio_util::compat::{Compat, FuturesAsyncReadCompatExt, TokioAsyncReadCompat
 use yamux::{Config, Connection, Mode};
 
 use crate::channel::ChannelError;
-use crate::limits::{STREAMS_MAX, WINDOW_BYTES_MAX};
+use crate::limits::{MUX_WINDOW_BYTES_MAX, STREAMS_MAX};
 
 /// Streams opened by the peer that nobody has taken yet: as many as there can be.
 const INBOUND_MAX: usize = STREAMS_MAX;
@@ -44,7 +44,7 @@ impl Handle {
     {
         let mut config = Config::default();
         // The streams first: the window must have room for each one's first credit.
-        config.set_max_num_streams(STREAMS_MAX).set_max_connection_receive_window(Some(WINDOW_BYTES_MAX));
+        config.set_max_num_streams(STREAMS_MAX).set_max_connection_receive_window(Some(MUX_WINDOW_BYTES_MAX));
         let connection = Connection::new(socket.compat(), config, mode);
         let (orders, taken) = mpsc::channel(ORDERS_MAX);
         let (arrived, inbound) = mpsc::channel(INBOUND_MAX);

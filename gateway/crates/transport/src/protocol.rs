@@ -154,9 +154,15 @@ impl PublicKey {
     }
 }
 
-/// Control characters, and those that turn text round so that it reads as another (Unicode UAX #9).
+/// Control characters, and those that end a line, are not seen, or turn text round so that it reads as another (Unicode
+/// UAX #9 and #14).
 fn is_odd(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
+    let hidden = matches!(
+        c,
+        '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{061c}'
+            | '\u{e0000}'..='\u{e007f}'
+    );
+    c.is_control() || hidden
 }
 
 /// What a stream begins with.
@@ -371,7 +377,7 @@ mod tests {
 
     #[test]
     fn texts_and_ids_are_bounded() {
-        for bad in ["", "  ", "a\tb", &"あ".repeat(201)] {
+        for bad in ["", "  ", "a\tb", "a\u{2028}b", &"あ".repeat(201)] {
             assert_eq!(Text::try_from(bad.to_string()), Err(WordError::Text), "{bad:?}");
         }
         assert!(Text::try_from("あ".repeat(200)).is_ok());

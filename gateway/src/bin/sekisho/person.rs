@@ -16,8 +16,9 @@ use crate::table;
 
 pub(crate) const ENROL_HELP: &str = "\
 PERSON is a person of the policy in force. The new factor is shown as a QR code for an authenticator, and counts once a
-first code of it was typed. The very first person is enrolled by root and must hold the role `admin`; every other one by
-an enrolled admin, who types a code, too. Codes are read from standard input, a line each: the admin's first.
+first code of it was typed. While no admin of the policy is enrolled, root enrols one, who must hold the role `admin`;
+everybody else is enrolled by an enrolled admin, who types a code, too. Codes are read from standard input, a line each: the
+admin's first.
 
 Examples:
   sekisho person enrol \"佐倉 花子\"                      the first

@@ -1,6 +1,8 @@
 //! A role's listening socket: bounded clients, bounded frames, bounded waits, one request per connection.
 //! Who the peer is comes from the kernel (SO_PEERCRED), what it may ask is decided before anything else looks at it.
 
+mod places;
+
 use std::io;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
@@ -13,11 +15,11 @@ use gateway::wire::{Answer, Ask, Fault, FaultKind};
 use thiserror::Error;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-/// Clients served at once; others are told that the role is busy.
-pub(crate) const CLIENTS_MAX: usize = 16;
+pub(crate) use self::places::{CLIENTS_MAX, CLIENTS_OF_A_USER_MAX, Place, Places};
+
 /// How long a whole request may take to arrive, and an answer to be taken.
 const TRANSFER_WAIT: Duration = Duration::from_secs(20);
 /// Bytes made room for before any have arrived: an announced length is only a claim.
@@ -124,18 +126,30 @@ fn measures_only(ask: &Ask) -> bool {
 
 /// Serves for ever.
 pub(crate) async fn serve(listener: UnixListener, gate: Gate, role: mpsc::Sender<Letter>) {
-    let places = Arc::new(Semaphore::new(CLIENTS_MAX));
+    let places = Places::default();
+    loop {
+        let (stream, peer, place) = next_client(&listener, &places).await;
+        let (gate, role) = (Arc::clone(&gate), role.clone());
+        tokio::spawn(async move {
+            client(stream, peer, &gate, &role).await;
+            drop(place);
+        });
+    }
+}
+
+/// The next client for whom there is a place, and who he is; the others are told so.
+pub(crate) async fn next_client(listener: &UnixListener, places: &Places) -> (UnixStream, Peer, Place) {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => match Arc::clone(&places).try_acquire_owned() {
-                Ok(place) => {
-                    let (gate, role) = (Arc::clone(&gate), role.clone());
-                    tokio::spawn(async move {
-                        client(stream, &gate, &role).await;
-                        drop(place);
-                    });
+            Ok((stream, _)) => match stream.peer_cred() {
+                Ok(credentials) => {
+                    let peer = Peer { user: credentials.uid(), group: credentials.gid() };
+                    match places.take(peer.user) {
+                        Some(place) => return (stream, peer, place),
+                        None => turn_away(&stream),
+                    }
                 }
-                Err(_) => turn_away(&stream),
+                Err(error) => tracing::warn!(%error, "a client without credentials"),
             },
             Err(error) => {
                 // Out of file descriptors, most likely: it passes when clients leave.
@@ -149,18 +163,14 @@ pub(crate) async fn serve(listener: UnixListener, gate: Gate, role: mpsc::Sender
 /// Tells one client too many so, without waiting for it.
 fn turn_away(stream: &UnixStream) {
     let fault =
-        Fault::new(FaultKind::Busy, format!("{CLIENTS_MAX} clients are being served; try again in a moment"));
+        Fault::new(FaultKind::Busy, "as many clients as may be are being served; try again in a moment");
     if let Ok(bytes) = frame::encode(&Answer::Failed(fault)) {
         // A fresh socket's buffer takes these few bytes at once; a client that is gone already needs none.
         let _ = stream.try_write(&bytes);
     }
 }
 
-async fn client(mut stream: UnixStream, gate: &Gate, role: &mpsc::Sender<Letter>) {
-    let peer = match stream.peer_cred() {
-        Ok(credentials) => Peer { user: credentials.uid(), group: credentials.gid() },
-        Err(error) => return tracing::warn!(%error, "a client without credentials"),
-    };
+async fn client(mut stream: UnixStream, peer: Peer, gate: &Gate, role: &mpsc::Sender<Letter>) {
     let answer = match read_request(&mut stream).await {
         Ok(ask) => answer(peer, ask, gate, role).await,
         Err(ReadError::Io(error)) => return tracing::debug!(%error, user = peer.user, "a client left"),

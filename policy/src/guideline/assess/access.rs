@@ -19,6 +19,12 @@ pub(super) fn two_factor(case: &mut Case<'_>) {
         "二要素目のないVPN利用者があります",
         "VPN peers have no second factor",
     );
+    if accounts.peers > 0 {
+        case.note(
+            "VPNの接続そのものは、まだ鍵だけで認証します(二要素目は承認と管理で求めます)",
+            "the VPN itself still asks for the key alone: second factors are asked for approvals and administration",
+        );
+    }
     let Some(Factors { enrolled, absent, locked }) = case.fresh::<Factors>() else { return };
     warn_listed(
         case,

@@ -191,17 +191,26 @@ impl Tunnel {
         // Its control socket's name is the whole machine's.
         let name = format!("dr{}", std::process::id());
         screen.command(&format!("[{HOST}] wg-quick up {PEER} # with wireguard-go"));
-        let mut command = site.host(HOST)?.command("wireguard-go");
-        command.args(["-f", &name]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let program = command.spawn().context("cannot start wireguard-go")?;
+        let log = site.files().join("wireguard-go.log");
+        let start = || -> Result<Child> {
+            let mut command = site.host(HOST)?.command("wireguard-go");
+            let said = fs::File::create(&log)?;
+            command.args(["-f", &name]).stdin(Stdio::null()).stdout(said.try_clone()?).stderr(said);
+            command.spawn().context("cannot start wireguard-go")
+        };
+        let program = start()?;
         let addresses = values(config, "Address");
         let v4 = addresses.iter().find_map(|net| Some(net.split('/').next()?.to_owned()));
-        let tunnel = Self { program, v4: v4.context("a peer without address")? };
+        let mut tunnel = Self { program, v4: v4.context("a peer without address")? };
         let made = until(|| {
+            if tunnel.program.try_wait()?.is_some() {
+                // Of a busy machine's network namespaces it does not get its device at once.
+                tunnel.program = start()?;
+            }
             let said = site.quietly_on(HOST, "wg", &["show", &name])?;
             Ok(said.ended(0).then_some(()))
         })?;
-        ensure!(made.is_some(), "wireguard-go makes no device");
+        ensure!(made.is_some(), "wireguard-go makes no device: {}", fs::read_to_string(&log)?);
         let only_wg = |line: &&str| !["Address", "DNS", "MTU"].iter().any(|word| line.starts_with(word));
         let plain: String = config.lines().filter(only_wg).map(|line| format!("{line}\n")).collect();
         let file = site.files().join("laptop.conf");

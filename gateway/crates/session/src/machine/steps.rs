@@ -78,11 +78,15 @@ impl Session {
 
     /// Every role is stood for: the waiting for the window is no part of the work.
     pub(super) fn approved(&mut self, now: Now) {
+        self.phase = Phase::Approved { claim_by: self.claim_by(now) };
+        self.open_if_due(now);
+    }
+
+    /// Until when the engineer must have come for what is approved.
+    pub(super) fn claim_by(&self, now: Now) -> Duration {
         let opens = self.earliest(now).unwrap_or(now.wall);
         let ahead = Duration::try_from(opens.duration_since(now.wall)).unwrap_or(Duration::ZERO);
-        let claim_by = now.elapsed.saturating_add(ahead).saturating_add(ANSWER_LIMIT);
-        self.phase = Phase::Approved { claim_by };
-        self.open_if_due(now);
+        now.elapsed.saturating_add(ahead).saturating_add(ANSWER_LIMIT)
     }
 
     pub(super) fn earliest(&self, now: Now) -> Option<Timestamp> {
@@ -113,7 +117,7 @@ impl Session {
     }
 
     /// A person whose end came between his yes and the opening no longer stands for his role.
-    fn lost_an_approver(&self, now: Now) -> bool {
+    pub(super) fn lost_an_approver(&self, now: Now) -> bool {
         self.approvals.iter().any(|yes| yes.until.is_some_and(|until| until <= now.wall))
     }
 

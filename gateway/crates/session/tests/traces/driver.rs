@@ -1,6 +1,6 @@
 //! The shell, the clinic, the engineer and the clocks, all at random and none of them reliable.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 use policy::time::Schedule;
 use session::{
     Approval, Command, Digest, EndReason, Factor, Failure, KeyId, Now, Order, Protocol, RecorderFault,
-    Request, Session, SessionId, State, Step, Target, Terms, Verifier,
+    Request, Revised, Session, SessionId, Stand, State, Step, Target, Terms, Verifier,
 };
 
 use crate::oracle::{Good, Oracle};
@@ -127,7 +127,7 @@ impl Driver {
     }
 
     fn act(&mut self) {
-        match self.dice.below(24) {
+        match self.dice.below(25) {
             0..=4 => self.approve(),
             5..=10 => self.answer(false),
             11..=13 => {
@@ -145,6 +145,7 @@ impl Driver {
             20 => self.connect(),
             21 => self.strange_answer(),
             22 => self.record_fault(),
+            23 => self.another_policy(),
             _ => self.deny(),
         }
     }
@@ -291,6 +292,42 @@ impl Driver {
     fn deny(&mut self) {
         if self.dice.one_in(3) {
             let _ = self.session.handle_denial("hanako", "no", self.now);
+        }
+    }
+
+    /// Another policy comes into force: what goes on is what it allows, as it allows it.
+    fn another_policy(&mut self) {
+        if self.dice.one_in(10) {
+            self.session.handle_policy(None, self.now);
+            return;
+        }
+        let mut terms =
+            if self.dice.one_in(2) { self.terms.clone() } else { terms(&mut self.dice, self.now) };
+        terms.max_duration_s = self.dice.pick(&[7200, 7200, 7200, 1800]);
+        let mut target = self.session.asked().target.clone();
+        target.port = if self.dice.one_in(20) { 23 } else { 22 };
+        let mut persons = BTreeMap::new();
+        for (person, roles) in PERSONS {
+            if self.dice.one_in(20) {
+                continue;
+            }
+            let roles = if self.dice.one_in(8) { &[][..] } else { roles };
+            let until = self.dice.one_in(8).then(|| {
+                let ahead = self.dice.below(1200);
+                self.now.wall - Duration::from_secs(300) + Duration::from_secs(ahead)
+            });
+            let roles = roles.iter().map(|role| (*role).to_owned()).collect();
+            persons.insert(person.to_owned(), Stand { roles, until });
+        }
+        self.session.handle_timeout(self.now);
+        self.settle();
+        let revised = Revised { target, terms: terms.clone(), persons: persons.clone() };
+        self.session.handle_policy(Some(revised.clone()), self.now);
+        self.terms = terms;
+        self.oracle.another_policy(&persons);
+        let state = self.session.state(self.now);
+        if matches!(state, State::Opening {} | State::Open { .. }) {
+            self.oracle.still_allowed(self.session.asked(), &revised, self.now);
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use session::{Command, End, EndReason, Event, Now, Order, Request, Terms};
+use session::{Command, End, EndReason, Event, Now, Order, Request, Revised, Stand, Terms};
 
 /// A yes that the test itself knows to be good.
 #[derive(Clone, Debug)]
@@ -20,6 +20,8 @@ pub(crate) struct Reached {
     pub(crate) granted: u64,
     pub(crate) opened: u64,
     pub(crate) refused: u64,
+    /// Sessions that stood open, or nearly, when another policy came and let them.
+    pub(crate) revised: u64,
     pub(crate) ends: BTreeMap<String, u64>,
 }
 
@@ -28,6 +30,7 @@ impl Reached {
         self.granted += other.granted;
         self.opened += other.opened;
         self.refused += other.refused;
+        self.revised += other.revised;
         for (end, count) in &other.ends {
             *self.ends.entry(end.clone()).or_default() += count;
         }
@@ -88,6 +91,32 @@ impl Oracle {
         assert!(end.elapsed - now.elapsed <= left, "the two clocks end apart");
         self.grant = Some(end);
         self.reached.granted += 1;
+    }
+
+    /// Every yes is from now on worth what its person is in the new policy.
+    pub(crate) fn another_policy(&mut self, persons: &BTreeMap<String, Stand>) {
+        self.good.retain_mut(|good| match persons.get(&good.person) {
+            Some(stand) => {
+                (good.roles, good.until) = (stand.roles.clone(), stand.until);
+                true
+            }
+            None => false,
+        });
+    }
+
+    /// What is open, or about to be, under a policy that just came into force.
+    pub(crate) fn still_allowed(&mut self, request: &Request, policy: &Revised, now: Now) {
+        let terms = &policy.terms;
+        assert!(self.approved(terms, now), "open without the approvals that the policy asks for");
+        assert_eq!(policy.target, request.target, "open to another target");
+        assert!(u64::from(request.duration_s) <= terms.max_duration_s, "open for too long");
+        if let Some(end) = self.grant {
+            let window = terms.windows.as_ref().map(|windows| windows.open_until(&terms.timezone, now.wall));
+            let window = window.map(|until| until.expect("open outside the policy's window"));
+            let last = [window, terms.contract_end].into_iter().flatten().min();
+            assert!(last.is_none_or(|last| end.wall <= last), "open beyond the policy's window or contract");
+        }
+        self.reached.revised += 1;
     }
 
     /// Judges what is told.

@@ -1,8 +1,8 @@
 //! What follows from what: the judgements and transitions of the machine.
 
 use super::{
-    Announcement, Command, FINDINGS_MAX, Inspection, Now, Order, Phase, Proof, Released, Rules, STEP_WAIT,
-    Step, Transfer, Verdict,
+    Announcement, Command, Inspection, Now, Order, Phase, Proof, Released, Rules, STEP_WAIT, Step, Transfer,
+    Verdict,
 };
 use crate::outcome::{Outcome, Refusal, Unsure};
 
@@ -38,11 +38,10 @@ impl Transfer {
             Verdict::Disarm | Verdict::Refuse => {
                 let mut words: Vec<String> = findings.into_iter().map(|finding| finding.id).collect();
                 words.dedup();
-                words.truncate(FINDINGS_MAX);
                 self.conclude(Outcome::Refused { why: Refusal::Content { findings: words } });
             }
             Verdict::Allow if kinds.is_empty() || !kinds.is_subset(&self.rules.accept) => {
-                let kinds = kinds.into_iter().take(FINDINGS_MAX).collect();
+                let kinds = kinds.into_iter().collect();
                 self.conclude(Outcome::Refused { why: Refusal::Kind { kinds } });
             }
             Verdict::Allow => {
@@ -103,6 +102,8 @@ impl Transfer {
         if matches!(self.phase, Phase::Over(_)) {
             return;
         }
+        // Every outcome passes here: what others wrote in it is cut before anybody keeps or tells it.
+        let outcome = outcome.bounded();
         // What nobody took yet is of no use any more: an untaken delivery never happens.
         self.orders.clear();
         self.phase = Phase::Over(outcome.clone());

@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
-use transport::{Carrier, Credentials, Guests};
+use transport::{Carrier, Credentials, Guests, Pin, Wish, dial};
 
 use crate::ground::{Authority, Echo, comes_in, echo, key_id, listed};
 
@@ -232,6 +232,73 @@ async fn floods_and_slow_strangers_do_not_keep_others_out() {
         assert_eq!(comes_in(door.address, &engineer, &clinic.pin(), carrier).await, Ok(()), "{carrier:?}");
     }
     drop(silent);
+}
+
+/// The first packet of a handshake over QUIC, for somebody else to send.
+async fn first_packet(who: &Credentials, pin: &Pin) -> Vec<u8> {
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let (address, mut packet) = (socket.local_addr().unwrap(), vec![0; 2000]);
+    let length = tokio::select! {
+        received = socket.recv(&mut packet) => received.unwrap(),
+        dialled = dial(address, who, pin, Wish::Only(Carrier::Quic)) => panic!("{:?}", dialled.err()),
+    };
+    packet.truncate(length);
+    packet
+}
+
+/// More handshakes than one address may hold or have in a burst, each begun in an engineer's name and never carried on.
+#[tokio::test]
+async fn whoever_claims_an_address_takes_nothing_from_it() {
+    let clinic = Authority::new("clinic");
+    let (door, engineer) = door(&clinic);
+    let (liar, count) = (UdpSocket::bind("127.0.0.1:0").await.unwrap(), 24);
+    for _ in 0..count {
+        let packet = first_packet(&engineer, &clinic.pin()).await;
+        liar.send_to(&packet, door.address).await.unwrap();
+    }
+    let all_told = async {
+        while door.counters.retried.load(Ordering::Relaxed) < count {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), all_told).await.unwrap();
+    for carrier in BOTH {
+        assert_eq!(comes_in(door.address, &engineer, &clinic.pin(), carrier).await, Ok(()), "{carrier:?}");
+    }
+    assert_eq!(door.counters.limited.load(Ordering::Relaxed), 0, "{:?}", door.counters);
+}
+
+/// Through the door: the ninth channel of one key ends at once, an engineer's as well as an invitation's.
+#[tokio::test]
+async fn the_ninth_channel_of_one_key_is_closed() {
+    let clinic = Authority::new("clinic");
+    for is_invited in [false, true] {
+        let (door, engineer) = door(&clinic);
+        if is_invited {
+            let invitations = [key_id(&engineer)].into();
+            door.guests.replace(Guests { invitations, ..Guests::default() });
+        }
+        let mut held = Vec::new();
+        for _ in 0..8 {
+            let dialled = dial(door.address, &engineer, &clinic.pin(), Wish::Only(Carrier::Quic)).await;
+            held.push(dialled.unwrap().channel);
+        }
+        while door.counters.admitted.load(Ordering::Relaxed) < 8 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert!(comes_in(door.address, &engineer, &clinic.pin(), Carrier::Quic).await.is_err());
+        assert_eq!(door.counters.limited.load(Ordering::Relaxed), 1, "{:?}", door.counters);
+        held.pop().unwrap().finish().await;
+        let mut is_in = false;
+        for _ in 0..20 {
+            is_in |= comes_in(door.address, &engineer, &clinic.pin(), Carrier::Tcp).await.is_ok();
+            if is_in {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        assert!(is_in, "the place that one left is free again: {:?}", door.counters);
+    }
 }
 
 fn resident_kib() -> u64 {

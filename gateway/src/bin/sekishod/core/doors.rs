@@ -2,6 +2,7 @@
 //! out (record, kernel), its events told, and edge's and the admins' questions answered.
 
 mod asks;
+mod pace;
 mod resolve;
 mod socket;
 mod turn;
@@ -10,22 +11,24 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use gateway::store::{DoorFile, Store, StoreError};
-use gateway::wire::doors::{KeyId, SessionId, SessionState, Standing, Vouched};
+use gateway::wire::doors::{KeyId, SESSIONS_MAX, SessionId, SessionState, Standing, Vouched};
 use gateway::wire::persons::SessionRow;
 use jiff::Timestamp;
 use netfilter::grants::Grant;
 use session::{Now, Session, State};
 use tokio::sync::watch;
 
+use self::pace::Pace;
 pub(super) use self::resolve::{contract_end, person_end};
 pub(super) use self::socket::{DoorsLetter, DoorsReply, Service, serve};
 use super::engineers::{Authority, Registry};
 use super::persons::Book;
 use super::plan::Plan;
 
-/// Sessions that are not over, at once: of the clinic, and of one engineer.
-const SESSIONS_MAX: usize = 64;
+/// Sessions of one engineer that are not over, at once.
 const SESSIONS_OF_ONE_MAX: usize = 8;
+/// Sessions of one vendor that are not over, at once: the last places are others'.
+const SESSIONS_OF_VENDOR_MAX: usize = SESSIONS_MAX - SESSIONS_OF_ONE_MAX;
 /// Sessions that are over and still listed.
 const OVER_MAX: usize = 64;
 /// An engineer whose session nobody follows for so long is gone.
@@ -40,6 +43,7 @@ pub(super) struct Doors {
     pub(super) registry: Registry,
     pub(super) authority: Option<Authority>,
     sessions: BTreeMap<SessionId, Live>,
+    pace: Pace,
     /// Moves when any session did.
     changed: watch::Sender<u64>,
     /// Ids on disk: of sessions that are not over, and of those whose ending the log does not have yet.
@@ -76,6 +80,7 @@ impl Doors {
             registry: store.door(DoorFile::Engineers)?.unwrap_or_default(),
             authority: store.door(DoorFile::Authority)?,
             sessions: BTreeMap::new(),
+            pace: Pace::default(),
             changed: watch::Sender::new(0),
             kept: left.clone(),
             untold: BTreeSet::new(),

@@ -226,7 +226,7 @@ impl Core {
 }
 
 /// Whether a vendor may ask for maintenance.
-fn maintains(policy: &Policy, vendor: &str, now: Timestamp) -> bool {
+pub(super) fn maintains(policy: &Policy, vendor: &str, now: Timestamp) -> bool {
     let may = policy.vendors.get(vendor).is_some_and(|vendor| vendor.maintenance.is_some());
     may && contract_end(policy, vendor).is_none_or(|end| now < end)
 }

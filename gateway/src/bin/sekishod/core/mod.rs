@@ -3,15 +3,15 @@
 
 mod answers;
 mod around;
-mod axe;
-mod beside;
 mod carrier;
+mod control_thread;
 mod doors;
 mod engineers;
 mod feed;
 mod files;
 mod grants;
 mod kernel;
+mod kill_switch;
 mod measure;
 mod network;
 mod orders;
@@ -42,12 +42,12 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
 use self::around::{Around, Found};
-use self::axe::Axe;
-use self::beside::Beside;
 use self::carrier::Carrier;
 pub(crate) use self::carrier::DataPath;
+use self::control_thread::ControlThread;
 use self::doors::{Doors, DoorsLetter, Service};
 use self::kernel::Kernel;
+use self::kill_switch::KillSwitch;
 use self::measure::{Looked, Neighbourhood, Totals};
 use self::plan::{Plan, PlanError};
 use self::time::Clocks;
@@ -108,7 +108,7 @@ struct Core {
     totals: Totals,
     neighbourhood: Neighbourhood,
     doors: Doors,
-    axe: Arc<Axe>,
+    kill_switch: Arc<KillSwitch>,
     /// Keys of the VPN's peers, by name, of the policy that was last in force.
     peers: BTreeMap<String, String>,
 }
@@ -152,17 +152,17 @@ pub(crate) async fn run(Places { state, runtime, record, data_path }: Places<'_>
     let store = Store::open(state)?;
     let accounts = Accounts::read().context("cannot read the accounts of this box")?;
     sandbox::enter(sandbox::CORE_FAMILIES)?;
-    let beside = Beside::start().context("cannot start a thread")?;
+    let control = ControlThread::start().context("cannot start a thread")?;
     let recorder = Recorder::start(record.to_owned(), Role::Core);
     let (ready, mut ready_rx) = mpsc::channel(1);
     let carrier = Arc::new(Carrier::new(data_path));
     let around = {
-        let _beside = beside.enter();
+        let _control = control.enter();
         Around::start(ready.clone(), Arc::clone(&carrier))?
     };
     let mut core = Core::start(store, runtime, Tools { recorder, ready, around, carrier })?;
     core.establish(&mut ready_rx).await?;
-    let letters = listen(runtime, &accounts, &core.axe, &beside)?;
+    let letters = listen(runtime, &accounts, &core.kill_switch, &control)?;
     let doors = listen_doors(runtime, &accounts, &core)?;
     notify::ready(&core.line());
     tracing::info!(state = core.line(), "ready");
@@ -177,10 +177,10 @@ pub(crate) async fn run(Places { state, runtime, record, data_path }: Places<'_>
 fn listen(
     runtime: &Path,
     accounts: &Accounts,
-    axe: &Arc<Axe>,
-    beside: &Beside,
+    kill_switch: &Arc<KillSwitch>,
+    control: &ControlThread,
 ) -> Result<mpsc::Receiver<Letter>> {
-    let _beside = beside.enter();
+    let _control = control.enter();
     let own = rustix::process::geteuid().as_raw();
     let path = runtime.join("core.sock");
     let listener = server::bind(&path, Access::Group(accounts.group_id(ADMIN_GROUP)))
@@ -196,7 +196,7 @@ fn listen(
     let listener = server::bind(&path, Access::Group(accounts.group_id(WATCH_USER)))
         .with_context(|| format!("cannot listen on `{}`", path.display()))?;
     tokio::spawn(feed::serve(listener, own));
-    Ok(axe::stand_before(letters, Arc::clone(axe)))
+    Ok(kill_switch::stand_before(letters, Arc::clone(kill_switch)))
 }
 
 /// Opens the socket of the edge role.
@@ -253,7 +253,7 @@ impl Core {
             carrier,
             surrounding: None,
             later: Vec::new(),
-            axe: Arc::new(Axe::new(kernel.ender()?)),
+            kill_switch: Arc::new(KillSwitch::new(kernel.ender()?)),
             kernel,
             services: runtime.join("services"),
             started_at: now.wall,

@@ -8,6 +8,7 @@ use gateway::wire::persons::{Code, PersonRow, PersonsAnswer, PersonsAsk, Proof};
 use gateway::wire::{Answer, Fault, FaultKind};
 use jiff::Timestamp;
 use policy::model::{Person, Policy};
+use session::Now;
 use tokio::sync::oneshot;
 
 pub(super) use self::book::{Book, OfferKind, PersonError};
@@ -31,9 +32,9 @@ impl Core {
                 return self.confirm(self.person_key(person), code, reply);
             }
             PersonsAsk::Remove { person, by } => {
-                self.remove_person(&self.person_key(person), &self.keyed(by))
+                self.remove_person(peer, &self.person_key(person), &self.keyed(by))
             }
-            PersonsAsk::Recover { person, code } => self.recover(&self.person_key(person), &code),
+            PersonsAsk::Recover { person, code } => self.recover(peer, &self.person_key(person), &code),
         };
         // Whoever asked may have gone.
         let _ = reply.send(result.map_or_else(Answer::Failed, Answer::Persons));
@@ -55,10 +56,10 @@ impl Core {
         rows
     }
 
-    /// The first factor takes root and an empty book; every other an admin's code.
+    /// While no admin of the policy in force is enrolled, root enrols one; every other factor takes an admin's code.
     fn enrol(&mut self, peer: Peer, person: &str, by: Option<Proof>) -> Result<PersonsAnswer, Fault> {
         let now = self.session_now().wall;
-        let site = {
+        let (site, is_led) = {
             let policy = self.policy()?;
             let one = living(policy, person, now)?;
             let is_admin = one.roles.iter().any(|role| role == ADMIN_ROLE);
@@ -67,17 +68,17 @@ impl Core {
                     "the first person to enrol must hold the role `{ADMIN_ROLE}` in the policy: only such a person can enrol others"
                 )));
             }
-            policy.clinic.site.clone()
+            (policy.clinic.site.clone(), is_led(policy, &self.doors.book, None, now))
         };
         let by = match by {
-            Some(proof) => Some(self.admin(&proof)?),
-            None if !self.doors.book.is_empty() => {
+            Some(proof) => Some(self.admin(peer, &proof)?),
+            None if is_led => {
                 return Err(refused(
                     "an enrolled admin has to enrol others: give --by and a code".to_owned(),
                 ));
             }
             None if peer.user != 0 => {
-                return Err(refused("only root may enrol the first person".to_owned()));
+                return Err(refused("only root may enrol the first admin".to_owned()));
             }
             None => None,
         };
@@ -86,14 +87,20 @@ impl Core {
         Ok(PersonsAnswer::Offer { uri: book::otpauth_uri(&site, person, &secret), secret })
     }
 
-    fn recover(&mut self, person: &str, code: &Code) -> Result<PersonsAnswer, Fault> {
-        let now = self.session_now().wall;
+    fn recover(&mut self, peer: Peer, person: &str, code: &Code) -> Result<PersonsAnswer, Fault> {
+        let now = self.session_now();
+        may_say_codes(peer, now)?;
+        let Now { wall: now, trusted, .. } = now;
         let site = {
             let policy = self.policy()?;
             living(policy, person, now)?;
             policy.clinic.site.clone()
         };
         let secret = random().map_err(no_random)?;
+        if !trusted {
+            // No lock by a clock that may be years ahead: a wrong code ends here.
+            self.doors.book.clone().recover(person, code, &secret, now).map_err(says)?;
+        }
         let offered = self.doors.book.recover(person, code, &secret, now);
         self.spent(person, &offered)?;
         let secret = offered.map_err(says)?;
@@ -135,17 +142,10 @@ impl Core {
         });
     }
 
-    fn remove_person(&mut self, person: &str, by: &Proof) -> Result<PersonsAnswer, Fault> {
-        let admin = self.admin(by)?;
+    fn remove_person(&mut self, peer: Peer, person: &str, by: &Proof) -> Result<PersonsAnswer, Fault> {
+        let admin = self.admin(peer, by)?;
         let now = self.session_now().wall;
-        let is_last = {
-            let policy = self.policy()?;
-            let counts = |other: &str| {
-                other != person && is_admin(policy, other, now) && self.doors.book.is_enrolled(other)
-            };
-            !policy.persons.keys().any(|other| counts(other))
-        };
-        if is_last {
+        if !is_led(self.policy()?, &self.doors.book, Some(person), now) {
             let why = format!("`{person}` is the last enrolled admin: nobody could enrol others any more");
             return Err(refused(why));
         }
@@ -157,14 +157,20 @@ impl Core {
     }
 
     /// Takes the code of somebody who may enrol others; gives the name.
-    fn admin(&mut self, proof: &Proof) -> Result<String, Fault> {
-        let now = self.session_now().wall;
+    fn admin(&mut self, peer: Peer, proof: &Proof) -> Result<String, Fault> {
+        let now = self.session_now();
+        may_say_codes(peer, now)?;
+        let Now { wall: now, trusted, .. } = now;
         let Proof { person, code } = proof;
         if !is_admin(self.policy()?, person, now) {
             let why = format!(
                 "`{person}` holds no role `{ADMIN_ROLE}` in the policy in force, or may no longer act"
             );
             return Err(refused(why));
+        }
+        if !trusted {
+            // No lock by a clock that may be years ahead: a wrong code ends here.
+            self.doors.book.clone().take_code(person, code, now).map_err(says)?;
         }
         let taken = self.doors.book.take_code(person, code, now);
         self.spent(person, &taken)?;
@@ -248,6 +254,23 @@ fn is_admin(policy: &Policy, person: &str, now: Timestamp) -> bool {
     living(policy, person, now).is_ok_and(|person| person.roles.iter().any(|role| role == ADMIN_ROLE))
 }
 
+/// Whether an admin other than this person is enrolled: somebody who may enrol others.
+fn is_led(policy: &Policy, book: &Book, without: Option<&str>, now: Timestamp) -> bool {
+    let leads =
+        |person: &str| without != Some(person) && is_admin(policy, person, now) && book.is_enrolled(person);
+    policy.persons.keys().any(|person| leads(person))
+}
+
+/// Codes go by the time. While nobody vouches for it only root, who may vouch for it himself, is heard: a fresh box has
+/// its admins enrolled before its clock is right.
+fn may_say_codes(peer: Peer, now: Now) -> Result<(), Fault> {
+    if now.trusted || peer.user == 0 {
+        return Ok(());
+    }
+    let why = "codes go by the time, which is not trusted yet: set the clock, then `sekisho time trusted`";
+    Err(refused(why.to_owned()))
+}
+
 type Recovery = [[u8; book::RECOVERY_BYTES]; book::RECOVERY_CODES];
 
 fn all_random() -> Result<Recovery, rustix::io::Errno> {
@@ -269,4 +292,60 @@ fn says(error: PersonError) -> Fault {
 
 fn refused(why: String) -> Fault {
     Fault::new(FaultKind::NotPermitted, why)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::time::Duration;
+
+    use policy::raw::Sources;
+
+    use super::*;
+
+    const POLICY: &str = include_str!("../../../../../policy/examples/clinic.toml");
+    const ADMIN: &str = "hanako";
+
+    fn noon() -> Timestamp {
+        "2026-11-20T12:00:00+09:00".parse().unwrap()
+    }
+
+    fn clinic() -> Policy {
+        let loaded = policy::resolve::load(&Sources::single("clinic.toml", POLICY), noon());
+        loaded.unwrap_or_else(|report| panic!("{report}")).policy
+    }
+
+    /// A book in which these are enrolled.
+    fn book(persons: &[&str]) -> Book {
+        let entry = serde_json::json!({
+            "secret": "AAAA", "enrolled_at": noon(), "last_step": 0, "recovery": [], "wrong": 0,
+            "locked_until": null, "locks": 0,
+        });
+        let persons: BTreeMap<_, _> = persons.iter().map(|person| (*person, entry.clone())).collect();
+        serde_json::from_value(serde_json::json!({ "persons": persons })).unwrap()
+    }
+
+    #[test]
+    fn root_is_needed_again_when_no_admin_of_the_policy_is_enrolled() {
+        let policy = clinic();
+        assert!(!is_led(&policy, &book(&[]), None, noon()), "a fresh box");
+        assert!(is_led(&policy, &book(&[ADMIN]), None, noon()));
+        assert!(!is_led(&policy, &book(&["ichiro"]), None, noon()), "he is no admin");
+        assert!(!is_led(&policy, &book(&["hana"]), None, noon()), "her key was another in a former policy");
+        assert!(!is_led(&policy, &book(&[ADMIN, "ichiro"]), Some(ADMIN), noon()), "the last one stays");
+        let mut ended = policy;
+        ended.persons.get_mut(ADMIN).unwrap().until = Some("2026-11-19".parse().unwrap());
+        assert!(!is_led(&ended, &book(&[ADMIN]), None, noon()), "she may no longer act");
+    }
+
+    #[test]
+    fn only_root_says_codes_while_the_time_is_not_trusted() {
+        let now = |trusted| Now { wall: noon(), elapsed: Duration::ZERO, trusted };
+        let peer = |user| Peer { user, group: 0 };
+        assert!(may_say_codes(peer(1000), now(true)).is_ok());
+        assert!(may_say_codes(peer(0), now(false)).is_ok());
+        let refused = may_say_codes(peer(1000), now(false)).unwrap_err();
+        assert_eq!(refused.kind, FaultKind::NotPermitted);
+        assert!(refused.message.contains("sekisho time trusted"), "{refused:?}");
+    }
 }

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use gateway::wire::Fault;
 use gateway::wire::doors::{
-    ANSWER_BYTES_MAX, DoorsAnswer, DoorsAsk, DoorsRequest, FOLLOW_WAIT_S, SessionId, Transport, TunnelKey,
-    TunnelStanding, VERSION,
+    ANSWER_BYTES_MAX, DoorsAnswer, DoorsAsk, DoorsRequest, FOLLOW_WAIT_S, LINES_MAX, QUESTIONS_MAX,
+    SessionId, Transport, TunnelKey, TunnelStanding, VERSION,
 };
 use gateway::wire::frame::{self, FrameError, HEAD_BYTES};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
@@ -23,10 +23,6 @@ use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
-/// Lasting connections, each of which follows a session; core serves 64 connections in all.
-const LINES_MAX: usize = 44;
-/// Connections for a single question.
-const QUESTIONS_MAX: usize = 16;
 /// How long an answer may take, beyond what [`DoorsAsk::Follow`] waits by itself.
 const ANSWER_WAIT: Duration = Duration::from_secs(10 + FOLLOW_WAIT_S);
 
@@ -164,4 +160,24 @@ fn first_byte(stream: &UnixStream) -> io::Result<(u8, Option<OwnedFd>)> {
     });
     let [byte] = byte;
     Ok((byte, descriptors.flatten().next()))
+}
+
+#[cfg(test)]
+mod tests {
+    use gateway::wire::doors::SESSIONS_MAX;
+    use tokio::net::UnixListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn every_session_that_core_may_have_can_be_followed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("doors.sock");
+        let _listener = UnixListener::bind(&path).unwrap();
+        let (doors, mut lines) = (Doors::new(&path), Vec::new());
+        for number in 0..SESSIONS_MAX {
+            let line = timeout(Duration::from_secs(5), doors.line()).await;
+            lines.push(line.unwrap_or_else(|_| panic!("no line for session {number}")).unwrap());
+        }
+    }
 }

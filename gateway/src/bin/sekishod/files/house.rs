@@ -25,9 +25,15 @@ use super::journal::{Entry, Journal, remove};
 use super::keep::{BUDGET_BYTES, FILE_BYTES_MAX, Keep, directory};
 use super::trial::{self, Tried};
 use crate::memory;
+use crate::server::CLIENTS_OF_A_USER_MAX;
 
 /// Transfers at once; a sender beyond is told to come again.
 const TRANSFERS_MAX: usize = 4;
+// Edge is one user: with every transfer on its way it must still get a place, if only to hear that it should come again.
+const _: () =
+    assert!(TRANSFERS_MAX < CLIENTS_OF_A_USER_MAX, "edge may bring every transfer, and ask for one more");
+/// After so many told outcomes the journal is tidied, hour or not: it is this much beyond its size at most.
+pub(super) const TOLD_MARGIN: usize = 250;
 /// Outcomes that wait for the record role.
 pub(super) const UNTOLD_MAX: usize = 1024;
 /// The settings' file in core's directory of services.
@@ -50,6 +56,8 @@ pub(super) struct House {
     pub(super) sealing: Semaphore,
     /// Outcomes on their way to the log.
     pub(super) untold: mpsc::Sender<Entry>,
+    /// Outcomes told since the journal was last tidied.
+    pub(super) told_since: Cell<usize>,
     pub(super) spent: RefCell<Spent>,
     spent_path: PathBuf,
     settings_path: PathBuf,
@@ -90,6 +98,7 @@ impl House {
             places: Arc::new(Semaphore::new(TRANSFERS_MAX)),
             sealing: Semaphore::new(1),
             untold: sender,
+            told_since: Cell::default(),
             spent: RefCell::new(spent),
             spent_path,
             settings_path: places.services.join(SETTINGS),
@@ -160,11 +169,24 @@ impl House {
         samples
     }
 
+    /// The log has this outcome.
+    pub(super) fn told(&self, entry: &Entry) -> io::Result<()> {
+        self.journal.told(entry)?;
+        self.told_since.set(self.told_since.get().saturating_add(1));
+        if self.told_since.get() >= TOLD_MARGIN {
+            self.tidy();
+        }
+        Ok(())
+    }
+
     /// Lets go of what was kept long enough.
     pub(super) fn tidy(&self) {
-        let tidied = self.keep.prune(SystemTime::now()).and_then(|()| self.journal.prune());
-        if let Err(error) = tidied {
-            tracing::warn!(%error, "what was kept long enough cannot be removed");
+        // Also when it fails: it is tried again with the next so many, not with each.
+        self.told_since.set(0);
+        for tidied in [self.keep.prune(SystemTime::now()), self.journal.prune()] {
+            if let Err(error) = tidied {
+                tracing::warn!(%error, "what was kept long enough cannot be removed");
+            }
         }
     }
 }
@@ -246,4 +268,16 @@ fn read_settings(path: &Path) -> io::Result<FilesSettings> {
     let limit = u64::try_from(SETTINGS_BYTES_MAX).unwrap_or(u64::MAX);
     File::open(path)?.take(limit).read_to_end(&mut bytes)?;
     Ok(serde_json::from_slice(&bytes)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_transfer_and_the_trial_find_an_inspection_with_one_to_spare() {
+        let unit = include_str!("../../../../../firmware/units/sekisho-inspect.socket");
+        let most = unit.lines().find_map(|line| line.strip_prefix("MaxConnections=")).unwrap();
+        assert!(most.parse::<usize>().unwrap() > TRANSFERS_MAX + 1, "{most}");
+    }
 }

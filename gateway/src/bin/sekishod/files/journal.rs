@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
 use transfer::{Announcement, Hash, Outcome, TransferId, machine};
 
 /// The format of an entry.
@@ -18,12 +19,15 @@ const FORMAT: u32 = 1;
 const ENTRY_BYTES_MAX: u64 = 64 << 10;
 /// Entries that are kept after they were told; the log has them all.
 const TOLD_MAX: usize = 1000;
-/// Most entries that are read: more cannot come about.
-const ENTRIES_MAX: usize = 4 * TOLD_MAX;
 /// How the name of an entry ends.
 const ENDING: &str = "json";
 /// How the name of one that is being written ends.
 const UNFINISHED: &str = "new";
+
+/// An entry that could not be read back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("an entry of {0} bytes is above {ENTRY_BYTES_MAX}: not written, report it as a fault of Sekisho")]
+struct TooLong(usize);
 
 /// One transfer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -133,7 +137,7 @@ impl Journal {
         Journal { directory }
     }
 
-    /// Makes an entry durable in place of the one before.
+    /// Makes an entry durable in place of the one before, which stays if that fails.
     pub(super) fn write(&self, entry: &Entry) -> io::Result<()> {
         let path = self.path(&entry.transfer);
         let beside = path.with_extension(UNFINISHED);
@@ -158,6 +162,8 @@ impl Journal {
     /// Brings every transfer of a former run to its outcome; gives those whose outcome the log may not have.
     pub(super) fn settle(&self) -> io::Result<Vec<Entry>> {
         self.sweep()?;
+        // However many were told, few of them are read into memory.
+        self.prune()?;
         let mut untold = Vec::new();
         for entry in self.entries()?.into_iter().filter(|entry| !entry.is_told()) {
             let settled = entry.after_restart();
@@ -183,28 +189,35 @@ impl Journal {
         Ok(())
     }
 
-    /// Lets go of the oldest entries that were told.
+    /// Lets go of the oldest entries that were told, however many there are.
     pub(super) fn prune(&self) -> io::Result<()> {
-        let mut told: Vec<Entry> = self.entries()?.into_iter().filter(Entry::is_told).collect();
-        told.sort_by_key(|entry| entry.began_at);
+        let mut told = Vec::new();
+        for path in self.paths()? {
+            let entry = read(&path)?;
+            if entry.is_told() {
+                told.push((entry.began_at, path));
+            }
+        }
+        told.sort_unstable();
         let surplus = told.len().saturating_sub(TOLD_MAX);
-        told.iter().take(surplus).try_for_each(|entry| remove(&self.path(&entry.transfer)))
+        told.iter().take(surplus).try_for_each(|(_, path)| remove(path))
     }
 
     /// All entries, in no order. A damaged one stops the role: nobody may guess an outcome.
     pub(super) fn entries(&self) -> io::Result<Vec<Entry>> {
-        let mut entries = Vec::new();
+        self.paths()?.iter().map(|path| read(path)).collect()
+    }
+
+    /// Where the entries are.
+    fn paths(&self) -> io::Result<Vec<PathBuf>> {
+        let mut paths = Vec::new();
         for found in fs::read_dir(&self.directory)? {
             let path = found?.path();
-            if path.extension().is_none_or(|ending| ending != ENDING) {
-                continue;
+            if path.extension().is_some_and(|ending| ending == ENDING) {
+                paths.push(path);
             }
-            if entries.len() >= ENTRIES_MAX {
-                return Err(io::Error::other(format!("above {ENTRIES_MAX} entries in the journal")));
-            }
-            entries.push(read(&path)?);
         }
-        Ok(entries)
+        Ok(paths)
     }
 
     fn path(&self, transfer: &TransferId) -> PathBuf {
@@ -233,8 +246,59 @@ fn read(path: &Path) -> io::Result<Entry> {
 
 fn write_beside(beside: &Path, entry: &Entry) -> io::Result<()> {
     let bytes = serde_json::to_vec(entry)?;
+    if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > ENTRY_BYTES_MAX {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, TooLong(bytes.len())));
+    }
     let mut options = OpenOptions::new();
     let mut file = options.create(true).truncate(true).write(true).mode(0o600).open(beside)?;
     file.write_all(&bytes)?;
     file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use gateway::wire::files::VENDOR_BYTES_MAX;
+    use transfer::name::NAME_BYTES_MAX;
+    use transfer::outcome::{TEXT_MAX, WORD_MAX, WORDS_MAX};
+    use transfer::{FileName, Refusal, Unsure};
+
+    use super::*;
+
+    /// Longest path in bytes (PATH_MAX of Linux).
+    const PATH_BYTES_MAX: usize = 4096;
+
+    #[test]
+    fn the_longest_entry_is_read_back_and_a_longer_one_is_not_written() {
+        let directory = tempfile::tempdir().unwrap();
+        let journal = Journal::of(directory.path().to_owned());
+        let begun = Entry::begun(
+            &Announcement {
+                transfer: TransferId::from_random([9; 8]),
+                session: "s-abcdefghijkl".to_owned(),
+                vendor: "\"".repeat(VENDOR_BYTES_MAX),
+                name: FileName::parse(&"a".repeat(NAME_BYTES_MAX)).unwrap(),
+                size_bytes: u64::MAX,
+                sha256: Hash::of(b"x"),
+            },
+            Timestamp::now(),
+        );
+        // Four bytes each; and of each byte of a path the longest escape.
+        let long = |characters: usize| "\u{1f5c4}".repeat(characters);
+        let path = PathBuf::from("\u{1}".repeat(PATH_BYTES_MAX));
+        for outcome in [
+            Outcome::Quarantined { why: Unsure::Delivery { what: long(TEXT_MAX) } },
+            Outcome::Refused { why: Refusal::Kind { kinds: vec![long(WORD_MAX); WORDS_MAX] } },
+        ] {
+            let entry = begun.over(outcome, vec![path.clone(); 2]);
+            journal.write(&entry).unwrap();
+            assert_eq!(journal.entries().unwrap(), [entry]);
+        }
+        let before = journal.entries().unwrap();
+        let what = "x".repeat(usize::try_from(ENTRY_BYTES_MAX).unwrap());
+        let longer = begun.over(Outcome::Quarantined { why: Unsure::Delivery { what } }, Vec::new());
+        let error = journal.write(&longer).unwrap_err();
+        assert!(error.get_ref().is_some_and(|why| why.is::<TooLong>()), "{error}");
+        assert_eq!(journal.entries().unwrap(), before, "the last one stands");
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "nothing half-written is left");
+    }
 }

@@ -248,7 +248,8 @@ impl Journey {
         self.machine.handle_delivered(step, result, self.now());
     }
 
-    /// The outcome is durable before anything is let go of, and before anybody hears of it.
+    /// The outcome is durable before anything in the drop is let go of, and before anybody hears of it. Only the held bytes
+    /// go first: no restart needs them, and on a full disk theirs is the room that the entry takes.
     async fn conclude(mut self, outcome: Outcome) {
         let leavings = match &outcome {
             Outcome::Delivered { .. } => Vec::new(),
@@ -256,12 +257,14 @@ impl Journey {
         };
         let entry = self.entry.over(outcome.clone(), leavings.clone());
         let transfer = entry.transfer.clone();
-        let done = self
-            .house
-            .keep
-            .release_hold(&transfer)
-            .and_then(|()| self.house.journal.write(&entry))
-            .and_then(|()| leavings.iter().try_for_each(|path| super::journal::remove(path)));
+        // An open file keeps its room.
+        self.intake = None;
+        if let Err(error) = self.house.keep.release_hold(&transfer) {
+            // The next start removes them; an outcome does not wait for that.
+            tracing::warn!(%error, %transfer, "held bytes cannot be removed");
+        }
+        let written = self.house.journal.write(&entry);
+        let done = written.and_then(|()| leavings.iter().try_for_each(|path| super::journal::remove(path)));
         if let Err(error) = done {
             // A restart finds the transfer as it stands in the journal, and ends it.
             tracing::error!(%error, %transfer, "an outcome could not be made durable");

@@ -13,21 +13,15 @@ use gateway::wire::{Answer, Ask, Fault, FaultKind};
 use serde::Serialize;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::Semaphore;
 use tokio::task::spawn_local;
 use tokio::time::timeout;
 
 use super::house::House;
 use super::journey;
-use crate::server::{Peer, admins_only};
+use crate::server::{self, Peer, Places, admins_only};
 
-/// Connections at once.
-const CLIENTS_MAX: usize = 16;
 /// How long the first frame may take to arrive, and an answer to be taken.
 const FRAME_WAIT: Duration = Duration::from_secs(20);
-/// How long to wait when there is no descriptor for a client.
-const ACCEPT_WAIT: Duration = Duration::from_millis(200);
-
 /// What a client asks.
 enum First {
     File(Box<FilesAsk>),
@@ -36,31 +30,19 @@ enum First {
 
 /// Serves for ever.
 pub(super) async fn serve(house: Rc<House>, listener: UnixListener, own: u32) {
-    let clients = Arc::new(Semaphore::new(CLIENTS_MAX));
+    let places = Places::default();
     loop {
-        // A client beyond the limit waits in the kernel's queue, and is turned away there when that is full.
-        let Ok(place) = Arc::clone(&clients).acquire_owned().await else { return };
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                let house = Rc::clone(&house);
-                spawn_local(async move {
-                    client(&house, stream, own).await;
-                    drop(place);
-                });
-            }
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept a client");
-                tokio::time::sleep(ACCEPT_WAIT).await;
-            }
-        }
+        // One too many is told so in words that both languages of this socket have.
+        let (stream, peer, place) = server::next_client(&listener, &places).await;
+        let house = Rc::clone(&house);
+        spawn_local(async move {
+            client(&house, stream, peer, own).await;
+            drop(place);
+        });
     }
 }
 
-async fn client(house: &Rc<House>, mut stream: UnixStream, own: u32) {
-    let peer = match stream.peer_cred() {
-        Ok(credentials) => Peer { user: credentials.uid(), group: credentials.gid() },
-        Err(error) => return tracing::warn!(%error, "a client without credentials"),
-    };
+async fn client(house: &Rc<House>, mut stream: UnixStream, peer: Peer, own: u32) {
     match timeout(FRAME_WAIT, first(&mut stream)).await {
         Ok(Ok(First::File(ask))) => file(house, stream, peer, own, *ask).await,
         Ok(Ok(First::Other(ask))) => {

@@ -34,7 +34,7 @@ async fn bring(house: &House, entry: &Entry) {
         tracing::warn!(%error, transfer = %entry.transfer, "an outcome waits for the record role");
         tokio::time::sleep(RETRY_WAIT).await;
     }
-    if let Err(error) = house.journal.told(entry) {
+    if let Err(error) = house.told(entry) {
         // It will be told a second time after a restart: the same outcome, never another.
         tracing::warn!(%error, transfer = %entry.transfer, "cannot note that the log has an outcome");
     }

@@ -15,7 +15,7 @@ use gateway::recorder::Recorder;
 use gateway::wire::files::{FilesAnswer, FilesAsk, FilesRequest, VERSION};
 use gateway::wire::frame::{self, HEAD_BYTES};
 use gateway::wire::record::{RecordAnswer, RecordAsk};
-use gateway::wire::{Answer, Ask};
+use gateway::wire::{Answer, Ask, FaultKind};
 use jiff::Timestamp;
 use policy::services::{FilesSettings, FilesVendor};
 use session::SessionId;
@@ -25,9 +25,10 @@ use tokio::task::{LocalSet, spawn_local};
 use transfer::attestation::{self, Found, Sanitized, Signer, Tool};
 use transfer::{Announcement, FileName, Hash, Outcome, Refusal, TransferId, Unsure};
 
-use super::house::House;
+use super::house::{House, TOLD_MARGIN};
 use super::journal::{Entry, Journal, Stage};
 use super::{Places, serve, telling};
+use crate::server::CLIENTS_MAX;
 
 const PDF: &[u8] = b"%PDF-1.7 a report";
 
@@ -402,20 +403,89 @@ fn where_the_policy_says_so_the_senders_word_is_needed_and_counts_once() {
     });
 }
 
-fn left(state: &Path, number: u8, stage: impl Fn(Entry) -> Stage) -> TransferId {
-    let transfer = TransferId::from_random([number; 8]);
-    let announced = Announcement {
-        transfer: transfer.clone(),
+#[test]
+fn a_client_too_many_is_told_so_at_once_and_places_come_free_again() {
+    run(async {
+        let site = Site::new();
+        site.start();
+        let connect = async || UnixStream::connect(site.path("run/files.sock")).await.unwrap();
+        let mut held = Vec::new();
+        for _ in 0..CLIENTS_MAX {
+            held.push(connect().await);
+        }
+        let mut late = connect().await;
+        let told = tokio::time::timeout(Duration::from_secs(5), answer(&mut late)).await;
+        let Ok(Some(FilesAnswer::Failed(fault))) = told else { panic!("{told:?}") };
+        assert_eq!(fault.kind, FaultKind::Busy);
+        drop(held);
+        let request = FilesRequest { version: VERSION, files: ask("a.pdf", PDF, None) };
+        let request = frame::encode(&request).unwrap();
+        for _ in 0..200 {
+            let mut stream = connect().await;
+            // One that is turned away may be so before it has written.
+            let _ = stream.write_all(&request).await;
+            if let Some(FilesAnswer::Send { .. }) = answer(&mut stream).await {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("nobody is served any more");
+    });
+}
+
+fn announced(random: [u8; 8]) -> Announcement {
+    Announcement {
+        transfer: TransferId::from_random(random),
         session: "s-abcdefghijkl".to_owned(),
         vendor: "acme".to_owned(),
         name: FileName::parse("a.pdf").unwrap(),
         size_bytes: 3,
         sha256: Hash::of(PDF),
-    };
-    let entry = Entry::begun(&announced, Timestamp::UNIX_EPOCH);
+    }
+}
+
+fn left(state: &Path, number: u8, stage: impl Fn(Entry) -> Stage) -> TransferId {
+    let entry = Entry::begun(&announced([number; 8]), Timestamp::UNIX_EPOCH);
     std::fs::create_dir_all(state.join("journal")).unwrap();
     Journal::of(state.join("journal")).write(&entry.at(stage(entry.clone()))).unwrap();
-    transfer
+    entry.transfer
+}
+
+/// Lays down an entry that is over, without waiting for the disk; the higher its number, the younger it is.
+fn lay(state: &Path, number: u64, told: bool) -> Entry {
+    let began_at = Timestamp::UNIX_EPOCH + Duration::from_secs(number);
+    let outcome = Outcome::Delivered { sha256: Hash::of(PDF) };
+    let stage = Stage::Over { outcome, leavings: Vec::new(), told };
+    let entry = Entry::begun(&announced(number.to_be_bytes()), began_at).at(stage);
+    let path = state.join(format!("journal/{}.json", entry.transfer));
+    std::fs::write(path, serde_json::to_vec(&entry).unwrap()).unwrap();
+    entry
+}
+
+#[test]
+fn however_many_entries_there_are_the_role_starts_and_lets_go_of_told_ones_alone() {
+    run(async {
+        let site = Site::new();
+        let state = site.path("state");
+        std::fs::create_dir(state.join("journal")).unwrap();
+        // The oldest of all were not told.
+        (0..5_000).for_each(|number| drop(lay(&state, number, number >= 3)));
+        let house = site.start();
+        let kept = || {
+            let began = |entry: Entry| entry.began_at.as_second();
+            let mut kept: Vec<i64> = house.journal.entries().unwrap().into_iter().map(began).collect();
+            kept.sort_unstable();
+            kept
+        };
+        assert_eq!(kept(), (0..3).chain(4_000..5_000).collect::<Vec<i64>>());
+        // It is tidied before the hour is over, once enough were told.
+        (5_000..5_010).for_each(|number| drop(lay(&state, number, true)));
+        house.told(&lay(&state, 5_010, false)).unwrap();
+        assert_eq!(kept().len(), 3 + 1_011);
+        house.told_since.set(TOLD_MARGIN - 1);
+        house.told(&lay(&state, 5_011, false)).unwrap();
+        assert_eq!(kept(), (0..3).chain(4_012..5_012).collect::<Vec<i64>>());
+    });
 }
 
 #[test]

@@ -10,9 +10,10 @@ use gateway::wire::{Answer, Fault, FaultKind};
 use policy::diagnostic::Language;
 use session::{Approval, Digest, EndReason, Factor, Now, Protocol, Request, RequestError, Session, Verifier};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use super::resolve::{person_end, resolve};
-use super::{DoorsLetter, DoorsReply, Live, SESSIONS_MAX, SESSIONS_OF_ONE_MAX};
+use super::{DoorsLetter, DoorsReply, Live, SESSIONS_MAX, SESSIONS_OF_ONE_MAX, SESSIONS_OF_VENDOR_MAX};
 use crate::core::persons::{Book, PersonError};
 use crate::core::{Core, grants};
 use crate::server::Peer;
@@ -60,7 +61,7 @@ impl Core {
                 (vouched.vendor.to_string(), vouched.name.to_string(), Some(vouched))
             }
         };
-        self.room(&engineer, now)?;
+        self.room(&engineer, &vendor, now)?;
         let (target, terms) = resolve(&plan.policy, &vendor, target.as_str())?;
         let session = SessionId::from_random(crate::core::random().map_err(|_| closed())?);
         let request = Request {
@@ -74,6 +75,8 @@ impl Core {
             duration_s,
         };
         let machine = Session::request(request, terms, now).map_err(|error| against_terms(&error))?;
+        // Last, as only what stands is written to the log.
+        self.doors.pace.take(engineer, &machine.asked().vendor, now.elapsed).map_err(too_often)?;
         let digest = machine.digest().to_string();
         let (requested_at, followed_at) = (now.wall, now.elapsed);
         let approved_by = Vec::new();
@@ -82,9 +85,12 @@ impl Core {
         Ok(DoorsAnswer::Requested { session, digest })
     }
 
-    fn room(&self, engineer: &KeyId, now: Now) -> Result<(), Refusal> {
+    fn room(&self, engineer: &KeyId, vendor: &str, now: Now) -> Result<(), Refusal> {
         let of_one = self.doors.active(now).filter(|live| live.machine.asked().engineer == *engineer).count();
-        let is_full = self.doors.active(now).count() >= SESSIONS_MAX || of_one >= SESSIONS_OF_ONE_MAX;
+        let of_vendor = self.doors.active(now).filter(|live| live.machine.asked().vendor == vendor).count();
+        let is_full = self.doors.active(now).count() >= SESSIONS_MAX
+            || of_one >= SESSIONS_OF_ONE_MAX
+            || of_vendor >= SESSIONS_OF_VENDOR_MAX;
         if is_full { Err(too_many()) } else { Ok(()) }
     }
 
@@ -334,5 +340,29 @@ fn too_many() -> Refusal {
         word: "too-many".to_owned(),
         en: "too many requests wait already; end one, or ask again later".to_owned(),
         ja: "申請が多すぎます。不要なものを終了するか、後で申請し直してください".to_owned(),
+    }
+}
+
+fn too_often(wait: Duration) -> Refusal {
+    let minutes = wait.as_secs().div_ceil(60).max(1);
+    Refusal {
+        word: "too-many".to_owned(),
+        en: format!("you or your company asked too often; ask again in {minutes} min"),
+        ja: format!("申請の回数が多すぎます。{minutes} 分後に申請し直してください"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_asked_too_often_reads_when_to_come_back() {
+        for (wait_s, minutes) in [(0, 1), (20, 1), (60, 1), (61, 2)] {
+            let Refusal { word, en, ja } = too_often(Duration::from_secs(wait_s));
+            assert_eq!(word, "too-many");
+            assert!(en.ends_with(&format!(" {minutes} min")), "{en}");
+            assert!(ja.contains(&format!("{minutes} 分後")), "{ja}");
+        }
     }
 }

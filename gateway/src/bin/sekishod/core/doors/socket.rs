@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use gateway::accounts::{Accounts, EDGE_USER};
 use gateway::wire::doors::{
-    ANSWER_BYTES_MAX, ASK_BYTES_MAX, DoorsAnswer, DoorsAsk, DoorsRequest, FOLLOW_WAIT_S, VERSION,
+    ANSWER_BYTES_MAX, ASK_BYTES_MAX, CONNECTIONS_MAX, DoorsAnswer, DoorsAsk, DoorsRequest, FOLLOW_WAIT_S,
+    VERSION,
 };
 use gateway::wire::frame::{self, FrameError, HEAD_BYTES};
 use gateway::wire::{Fault, FaultKind};
@@ -20,8 +21,6 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 use zeroize::Zeroizing;
 
-/// Connections of edge at once.
-const CONNECTIONS_MAX: usize = 64;
 /// How long the rest of a question may take to arrive, and an answer to be taken.
 const TRANSFER_WAIT: Duration = Duration::from_secs(10);
 /// How long to wait before accepting again after a failure.

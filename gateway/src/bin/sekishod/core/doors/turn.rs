@@ -8,10 +8,13 @@ use events::{Event, SessionChange};
 use gateway::recorder::RecordError;
 use gateway::store::DoorFile;
 use gateway::wire::doors::{KeyId, SessionId};
-use session::{Command, EndReason, Failure, Now, Order, RecorderFault, Step, Target};
+use jiff::Timestamp;
+use policy::model::Person;
+use session::{Command, EndReason, Failure, Now, Order, RecorderFault, Revised, Stand, Step, Target};
 
+use super::resolve::{person_end, resolve};
 use super::{FOLLOW_SILENCE, Live};
-use crate::core::engineers::is_authority;
+use crate::core::engineers::{is_authority, maintains};
 use crate::core::plan::Plan;
 use crate::core::{Core, Ready, grants};
 
@@ -80,7 +83,7 @@ impl Core {
                 let grant = self.doors.sessions.get(id).and_then(|live| live.grant);
                 let result = grant.map_or(Ok(()), |grant| self.kernel.end_grant(&grant));
                 if result.is_ok() {
-                    self.axe.forget(id);
+                    self.kill_switch.forget(id);
                 }
                 let now = self.session_now();
                 self.with_session(id, |live| live.machine.handle_revoked(step, result.map_err(failure), now));
@@ -119,7 +122,7 @@ impl Core {
         // Known before the kernel has it, so that whatever follows takes it back.
         live.grant = Some(grant);
         self.kernel.open_grant(grant, grants::life(left)).map_err(failure)?;
-        self.axe.know(id, grant);
+        self.kill_switch.know(id, grant);
         Ok(())
     }
 
@@ -204,7 +207,7 @@ impl Core {
         }
     }
 
-    /// Ends what the policy in force no longer allows.
+    /// Holds every session to the policy in force, if that is another one.
     fn hold_against_policy(&mut self) {
         let plan = self.enforcer.standing().policy().cloned();
         let is_same = match (&plan, &self.doors.plan) {
@@ -219,10 +222,8 @@ impl Core {
         let listed: BTreeSet<KeyId> =
             self.enrolled(now.wall).into_iter().map(|engineer| engineer.key).collect();
         for live in self.doors.sessions.values_mut().filter(|live| !live.is_over(now)) {
-            let allows = plan.as_ref().is_some_and(|plan| still_allows(plan, live, &listed));
-            if !allows {
-                live.machine.handle_end(EndReason::PolicyChanged {}, now);
-            }
+            let revised = plan.as_ref().and_then(|plan| revised(plan, live, &listed, now.wall));
+            live.machine.handle_policy(revised, now);
         }
         if let Some(plan) = &plan {
             self.tell_of_peers(&plan.policy);
@@ -262,21 +263,23 @@ impl Core {
     }
 }
 
-/// Whether the policy lets the session go on as it was approved.
-fn still_allows(plan: &Plan, live: &Live, listed: &BTreeSet<KeyId>) -> bool {
-    let asked = live.machine.asked();
+/// What the policy says of a session; nothing where its engineer may not come any more.
+fn revised(plan: &Plan, live: &Live, listed: &BTreeSet<KeyId>, now: Timestamp) -> Option<Revised> {
+    let (policy, asked) = (&plan.policy, live.machine.asked());
     let is_known = match &live.vouched {
         None => listed.contains(&asked.engineer),
-        Some(vouched) => is_authority(&plan.policy, &asked.vendor, &vouched.authority),
+        Some(vouched) => {
+            is_authority(policy, &asked.vendor, &vouched.authority) && maintains(policy, &asked.vendor, now)
+        }
     };
-    let persons = &plan.policy.persons;
-    let approvers = live.approved_by.iter().all(|person| persons.contains_key(person));
-    let same = super::resolve::resolve(&plan.policy, &asked.vendor, &asked.target.name);
-    is_known
-        && approvers
-        && same.is_ok_and(|(target, terms)| {
-            target == asked.target && u64::from(asked.duration_s) <= terms.max_duration_s
-        })
+    let (target, terms) = resolve(policy, &asked.vendor, &asked.target.name).ok().filter(|_| is_known)?;
+    let stand = |person| Stand { roles: roles(person), until: person_end(policy, person) };
+    let persons = policy.persons.iter().map(|(key, person)| (key.clone(), stand(person))).collect();
+    Some(Revised { target, terms, persons })
+}
+
+fn roles(person: &Person) -> BTreeSet<String> {
+    person.roles.iter().cloned().collect()
 }
 
 fn closed(why: &EndReason) -> SessionChange {

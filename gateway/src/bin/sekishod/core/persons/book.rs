@@ -21,8 +21,10 @@ pub(crate) const RECOVERY_BYTES: usize = 10;
 /// Wrong codes until no code is taken for a while.
 pub(crate) const WRONG_MAX: u32 = 5;
 /// How long that is at first; it doubles each time, up to the longest.
-pub(crate) const LOCK: SignedDuration = SignedDuration::from_mins(15);
+const LOCK_MINS: i64 = 15;
+pub(crate) const LOCK: SignedDuration = SignedDuration::from_mins(LOCK_MINS);
 const LOCK_DOUBLINGS_MAX: u32 = 7;
+const LOCK_LONGEST: SignedDuration = SignedDuration::from_mins(LOCK_MINS << LOCK_DOUBLINGS_MAX);
 /// How long an offered factor waits for its confirmation.
 const OFFER_WAIT: SignedDuration = SignedDuration::from_mins(15);
 /// Most offers that wait at once.
@@ -137,11 +139,6 @@ pub(crate) struct Book {
 }
 
 impl Book {
-    /// Whether nobody is enrolled.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.persons.is_empty()
-    }
-
     /// Whether this person has a factor that counts.
     pub(crate) fn is_enrolled(&self, person: &str) -> bool {
         self.persons.contains_key(person)
@@ -149,8 +146,7 @@ impl Book {
 
     /// Whether no code of this person's is taken now.
     pub(crate) fn is_locked(&self, person: &str, now: Timestamp) -> bool {
-        let until = self.persons.get(person).and_then(|entry| entry.locked_until);
-        until.is_some_and(|until| now < until)
+        self.persons.get(person).is_some_and(|entry| entry.lock(now).is_some())
     }
 
     /// Keys of all who are enrolled.
@@ -260,7 +256,7 @@ impl Book {
         let Some(entry) = self.persons.get(&row.person) else { return row };
         PersonRow {
             enrolled_at: Some(entry.enrolled_at),
-            locked_until: entry.locked_until.filter(|until| now < *until),
+            locked_until: entry.lock(now),
             recovery_codes_left: u32::try_from(entry.recovery.len()).unwrap_or(u32::MAX),
             ..row
         }
@@ -270,10 +266,12 @@ impl Book {
     fn open(&mut self, person: &str, now: Timestamp) -> Result<&mut Entry, PersonError> {
         let entry = self.persons.get_mut(person);
         let entry = entry.ok_or_else(|| PersonError::NotEnrolled(person.to_owned()))?;
-        match entry.locked_until {
-            Some(until) if now < until => Err(PersonError::Locked { person: person.to_owned(), until }),
-            _ => Ok(entry),
+        if let Some(until) = entry.lock(now) {
+            return Err(PersonError::Locked { person: person.to_owned(), until });
         }
+        // Forgotten, so that one of a wrong clock's does not come back when its time is near.
+        entry.locked_until = None;
+        Ok(entry)
     }
 
     fn offer_as(
@@ -297,6 +295,11 @@ impl Book {
 }
 
 impl Entry {
+    /// Until when no code is taken. A lock that lies further ahead than the longest lasts was set by a clock that was wrong.
+    fn lock(&self, now: Timestamp) -> Option<Timestamp> {
+        self.locked_until.filter(|until| now < *until && until.duration_since(now) <= LOCK_LONGEST)
+    }
+
     fn is_right(&mut self) {
         (self.wrong, self.locks, self.locked_until) = (0, 0, None);
     }

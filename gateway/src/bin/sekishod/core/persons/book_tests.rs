@@ -100,6 +100,39 @@ fn wrong_codes_lock_longer_each_time_and_the_right_one_does_not_help() {
 }
 
 #[test]
+fn a_lock_of_a_wrong_clock_ends_with_it() {
+    let (mut book, secret, _) = enrolled();
+    let wrong = later(400 * 24 * 3600);
+    for _ in 0..WRONG_MAX {
+        assert_eq!(book.take_code("hana", &Code::new("000000"), wrong), Err(PersonError::Wrong));
+    }
+    assert!(book.is_locked("hana", wrong), "by that clock it is one");
+    let right = later(60);
+    assert!(!book.is_locked("hana", right));
+    let row = super::super::row("hana", "hana", &[], true);
+    assert_eq!(book.fill(row, right).locked_until, None, "and none is shown");
+    assert_eq!(book.take_code("hana", &Code::new("000000"), right), Err(PersonError::Wrong));
+    assert!(!book.is_locked("hana", wrong), "forgotten: it does not come back when its time is near");
+    assert_eq!(book.take_code("hana", &oathtool(&secret, right), right), Ok(()));
+}
+
+#[test]
+fn the_longest_lock_is_a_lock() {
+    let (mut book, secret, _) = enrolled();
+    let mut at = later(3600);
+    for _ in 0..=LOCK_DOUBLINGS_MAX + 1 {
+        for _ in 0..WRONG_MAX {
+            assert_eq!(book.take_code("hana", &Code::new("000000"), at), Err(PersonError::Wrong));
+        }
+        let locked = book.take_code("hana", &oathtool(&secret, at), at);
+        let Err(PersonError::Locked { until, .. }) = locked else { panic!("{locked:?}") };
+        assert!(until.duration_since(at) <= LOCK_LONGEST);
+        at = until;
+    }
+    assert_eq!(LOCK_LONGEST, SignedDuration::from_hours(32), "as docs/cli.md says");
+}
+
+#[test]
 fn a_factor_counts_only_once_it_was_confirmed() {
     let mut book = Book::default();
     let secret = book.offer("hana", Some("boss".to_owned()), &SECRET, now()).unwrap();
@@ -118,7 +151,7 @@ fn a_factor_counts_only_once_it_was_confirmed() {
     let code = oathtool(&BASE32_NOPAD.encode(&[7; SECRET_BYTES]), late);
     assert!(matches!(book.confirm("hana", &code, &random(), late), Err(PersonError::NothingOffered(_))));
     book.remove("hana").unwrap();
-    assert!(book.is_empty() && book.remove("hana").is_err());
+    assert!(!book.is_enrolled("hana") && book.remove("hana").is_err());
 }
 
 #[test]

@@ -8,19 +8,19 @@ use std::thread;
 use tokio::runtime::{Builder, EnterGuard, Handle};
 
 /// The thread's name, as `ps -T` shows it.
-const NAME: &str = "beside";
+const NAME: &str = "control";
 
 /// The way to the thread. It ends with the process.
 #[derive(Clone, Debug)]
-pub(super) struct Beside(Handle);
+pub(super) struct ControlThread(Handle);
 
-impl Beside {
+impl ControlThread {
     /// Starts the thread.
     pub(super) fn start() -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
         thread::Builder::new().name(NAME.to_owned()).spawn(move || runtime.block_on(pending::<()>()))?;
-        Ok(Beside(handle))
+        Ok(ControlThread(handle))
     }
 
     /// While this is held, sockets are opened and tasks are spawned there.

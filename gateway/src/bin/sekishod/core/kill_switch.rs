@@ -19,15 +19,15 @@ const LETTERS_MAX: usize = 2 * CLIENTS_MAX;
 
 /// The grants of open sessions, and the hand that ends them.
 #[derive(Debug)]
-pub(super) struct Axe {
+pub(super) struct KillSwitch {
     open: Mutex<BTreeMap<SessionId, Grant>>,
     hand: Mutex<GrantEnder>,
 }
 
-impl Axe {
+impl KillSwitch {
     /// Knows no session yet.
     pub(super) fn new(hand: GrantEnder) -> Self {
-        Axe { open: Mutex::default(), hand: Mutex::new(hand) }
+        KillSwitch { open: Mutex::default(), hand: Mutex::new(hand) }
     }
 
     /// A session's path is open.
@@ -41,7 +41,7 @@ impl Axe {
     }
 
     /// Ends a session's path, if it has one. Should it fail, the loop tries again until it is gone.
-    fn fall(&self, session: &SessionId) {
+    fn kill(&self, session: &SessionId) {
         let Some(grant) = lock(&self.open).get(session).copied() else { return };
         match lock(&self.hand).end(&[grant]) {
             Ok(()) => tracing::info!(%session, "its path is closed"),
@@ -51,12 +51,15 @@ impl Axe {
 }
 
 /// Stands before the loop: what comes by here goes on, and an order to kill is carried out first.
-pub(super) fn stand_before(mut letters: mpsc::Receiver<Letter>, axe: Arc<Axe>) -> mpsc::Receiver<Letter> {
+pub(super) fn stand_before(
+    mut letters: mpsc::Receiver<Letter>,
+    switch: Arc<KillSwitch>,
+) -> mpsc::Receiver<Letter> {
     let (pass, passed) = mpsc::channel(LETTERS_MAX);
     tokio::spawn(async move {
         while let Some(letter) = letters.recv().await {
             if let Ask::Sessions(SessionsAsk::Kill { session, .. }) = &letter.ask {
-                axe.fall(session);
+                switch.kill(session);
             }
             if pass.send(letter).await.is_err() {
                 return;
