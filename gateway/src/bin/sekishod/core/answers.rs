@@ -221,9 +221,8 @@ impl Core {
             Standing::Closed => None,
             Standing::Applied(plan) => Some(plan.clone()),
         };
-        let device = self.carrier.verify();
-        self.device_put_back(device.as_deref().unwrap_or_default());
-        let unlike = device.err().map(|error| error.to_string());
+        let unlike = self.carrier.verify().err().map(|error| error.to_string());
+        self.device_put_back(&self.carrier.drifts());
         match self.kernel.compare(want.as_ref(), &self.enforcer.live(now)) {
             Ok(found) => {
                 self.repair(&found.own);

@@ -39,8 +39,6 @@ pub(super) struct Found {
     pub(super) settings: Asserted,
     /// What could not be done about interfaces, in words.
     pub(super) problems: Vec<String>,
-    /// What somebody else had changed at the VPN's device, and is as it was, in words.
-    pub(super) drifts: Vec<String>,
 }
 
 /// What only a look can tell.
@@ -107,9 +105,9 @@ async fn run(
         let mut settings = sysctl::general();
         let device = tun::settle(&network, &carrier, &plan.policy).await;
         let Settled { mut problems, changed } = settle(&mut network, &plan.policy).await;
-        problems.extend(device.problem);
+        problems.extend(device);
         settings.changed.extend(changed);
-        let found = Found { errand, plan, stock, settings, problems, drifts: device.drifts };
+        let found = Found { errand, plan, stock, settings, problems };
         if ready.send(Ready::Found(Box::new(found))).await.is_err() {
             return;
         }

@@ -146,15 +146,15 @@ impl Carrier {
         state.key.is_none() && state.device.as_ref().is_some_and(|device| device.made_at.elapsed() > KEY_WAIT)
     }
 
-    /// What somebody else changed and was put back since this was last asked.
+    /// What somebody else changed and was put back since this was last asked. The loop asks, and not the task, which may
+    /// be long under way: who asks for what was found misses nothing that the kernel already shows as put back.
     pub(super) fn drifts(&self) -> Vec<String> {
         std::mem::take(&mut self.state().drifts)
     }
 
-    /// Compares the kernel's WireGuard with what it was given, and puts back what is different.
-    pub(super) fn verify(&self) -> Result<Vec<String>, TunnelError> {
-        let state = self.state();
-        state.running.as_ref().map_or_else(|| Ok(Vec::new()), Kernel::restore)
+    /// Compares the kernel's WireGuard with what it was given, and puts back what is different, for [`Self::drifts`].
+    pub(super) fn verify(&self) -> Result<(), TunnelError> {
+        self.state().restore()
     }
 
     /// Tells edge how the kernel's WireGuard stands, and takes the key that it offers.
@@ -184,6 +184,13 @@ impl State {
             self.key = key;
         }
         is_new
+    }
+
+    fn restore(&mut self) -> Result<(), TunnelError> {
+        if let Some(running) = &self.running {
+            self.drifts.extend(running.restore()?);
+        }
+        Ok(())
     }
 
     fn run(&mut self) -> Result<(), TunnelError> {

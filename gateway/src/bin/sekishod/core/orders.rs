@@ -106,9 +106,9 @@ impl Core {
 
     /// Somebody is back: from a look, or from what surrounds the rules. In order: settings, then addresses and routes,
     /// which are made by now, then forwarding, then services.
-    pub(super) fn found(&mut self, Found { errand, plan, stock, settings, problems, drifts }: Found) {
+    pub(super) fn found(&mut self, Found { errand, plan, stock, settings, problems }: Found) {
         self.around.is_back(errand);
-        self.device_put_back(&drifts);
+        self.device_put_back(&self.carrier.drifts());
         let is_in_force = self.enforcer.standing().policy().is_some_and(|now| now.is(&plan));
         match errand {
             Errand::Look if is_in_force => {

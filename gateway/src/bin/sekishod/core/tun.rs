@@ -29,20 +29,10 @@ impl Core {
     }
 }
 
-/// What came of bringing the device to what the policy has.
-#[derive(Debug, Default)]
-pub(super) struct Settled {
-    /// What could not be done, in words.
-    pub(super) problem: Option<String>,
-    /// What somebody else had changed, in words.
-    pub(super) drifts: Vec<String>,
-}
-
-/// Brings the device to what the policy has.
-pub(super) async fn settle(network: &Network, carrier: &Carrier, policy: &Policy) -> Settled {
+/// Brings the device to what the policy has; says what could not be done, in words.
+pub(super) async fn settle(network: &Network, carrier: &Carrier, policy: &Policy) -> Option<String> {
     let settled = settle_device(network, carrier, policy.vpn.as_ref()).await;
-    let problem = settled.err().map(|error| format!("the VPN's device `{VPN_INTERFACE}`: {error:#}"));
-    Settled { problem, drifts: carrier.drifts() }
+    settled.err().map(|error| format!("the VPN's device `{VPN_INTERFACE}`: {error:#}"))
 }
 
 async fn settle_device(network: &Network, carrier: &Carrier, vpn: Option<&Vpn>) -> anyhow::Result<()> {
