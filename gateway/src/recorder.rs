@@ -2,7 +2,7 @@
 //!
 //! What must not happen unrecorded waits for [`Recorder::record`]; what is told after the fact goes by
 //! [`Recorder::note`] through a bounded queue that outlasts a restart of the record role. What the record could not
-//! take is counted, never dropped in silence.
+//! take is counted, never dropped in silence. What is told twice, because nobody heard that it was durable, is one entry.
 
 use std::collections::VecDeque;
 use std::io;
@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use thiserror::Error;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::{sleep, timeout};
 
 use crate::wire::frame::{self, FrameError, HEAD_BYTES};
@@ -27,6 +27,8 @@ use crate::wire::{Answer, Ask, Fault, FaultKind, Request, VERSION};
 const QUEUE_MAX: usize = 1024;
 /// How long one entry may take to become durable.
 const RECORD_WAIT: Duration = Duration::from_secs(10);
+/// How long one entry waits at most for those that were noted before it.
+const EARLIER_WAIT: Duration = Duration::from_secs(2);
 /// How long a sign of life may take.
 const SIGN_WAIT: Duration = Duration::from_secs(1);
 /// How long to wait before a record role that was not there is tried again.
@@ -80,31 +82,84 @@ pub struct Recorder {
 struct Shared {
     path: PathBuf,
     role: Role,
-    queue: Mutex<VecDeque<Noted>>,
+    queue: Mutex<Queue>,
     more: Notify,
+    /// Somebody waits for what is queued: it is brought now.
+    hurry: Notify,
+    progress: watch::Sender<Progress>,
     lost: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: VecDeque<Noted>,
+    /// How many were ever put in.
+    entered: u64,
+}
+
+/// How the queue goes on.
+#[derive(Clone, Copy, Debug, Default)]
+struct Progress {
+    /// How many were ever brought, or lost.
+    left: u64,
+    /// How often the record role could not be reached.
+    failed: u64,
 }
 
 impl Recorder {
     /// Begins to bring what is noted to the record role; must be called inside the runtime.
     #[must_use]
     pub fn start(path: PathBuf, role: Role) -> Self {
-        let shared =
-            Shared { path, role, queue: Mutex::default(), more: Notify::new(), lost: AtomicU64::new(0) };
+        let shared = Shared {
+            path,
+            role,
+            queue: Mutex::default(),
+            more: Notify::new(),
+            hurry: Notify::new(),
+            progress: watch::Sender::default(),
+            lost: AtomicU64::new(0),
+        };
         let recorder = Recorder { shared: Arc::new(shared) };
         tokio::spawn(bring(recorder.clone()));
         recorder
     }
 
-    /// Makes an event durable and returns its number in the log. An event that is only counted has none.
+    /// Makes an event durable and returns its number in the log. An event that is only counted has none. What was noted
+    /// before comes before it, unless the record role cannot be reached for that, or is long about it.
     ///
     /// # Errors
     /// When it is not known to be durable: what it was to record must then not happen.
     pub async fn record(&self, event: Event) -> Result<Option<u64>, RecordError> {
+        self.bring_now(Timestamp::now(), event, false).await
+    }
+
+    /// The same for an event that may be in the log already, because somebody brought it and did not hear the answer. Then
+    /// it is not written a second time, provided that it has the same time.
+    ///
+    /// # Errors
+    /// When it is not known to be durable.
+    pub async fn record_again(&self, at: Timestamp, event: Event) -> Result<Option<u64>, RecordError> {
+        self.bring_now(at, event, true).await
+    }
+
+    async fn bring_now(&self, at: Timestamp, event: Event, again: bool) -> Result<Option<u64>, RecordError> {
         if !events::audit::is_logged(&event) {
             return Ok(None);
         }
-        append(&self.shared.path, Timestamp::now(), event).await.map(Some)
+        // Late or not, the record role says whether it takes this one.
+        let _ = timeout(EARLIER_WAIT, self.what_was_noted_before()).await;
+        append(&self.shared.path, at, &event, again).await.map(Some)
+    }
+
+    /// Ends when everything that waits now is in the record, or cannot be brought there at this moment.
+    async fn what_was_noted_before(&self) {
+        let mut progress = self.shared.progress.subscribe();
+        let (entered, Progress { left, failed }) = (self.queue().entered, *progress.borrow());
+        if left < entered {
+            self.shared.hurry.notify_one();
+            // The sender is in `shared`.
+            let _ = progress.wait_for(|now| now.left >= entered || now.failed > failed).await;
+        }
     }
 
     /// Whether the record role answers at this moment. One that has too many clients is asked again: it lives.
@@ -139,11 +194,13 @@ impl Recorder {
             return;
         }
         let mut queue = self.queue();
-        if queue.len() >= QUEUE_MAX {
-            queue.pop_front();
+        if queue.waiting.len() >= QUEUE_MAX {
+            queue.waiting.pop_front();
             self.count_lost();
+            self.one_left();
         }
-        queue.push_back(Noted { at: Timestamp::now(), event, told });
+        queue.waiting.push_back(Noted { at: Timestamp::now(), event, told });
+        queue.entered += 1;
         drop(queue);
         self.shared.more.notify_one();
     }
@@ -162,7 +219,7 @@ impl Recorder {
         vec![Sample::new(Family::RecorderLost, &[self.shared.role.word()], lost)]
     }
 
-    fn queue(&self) -> std::sync::MutexGuard<'_, VecDeque<Noted>> {
+    fn queue(&self) -> std::sync::MutexGuard<'_, Queue> {
         // A queue is as good as it was, whoever panicked beside it.
         self.shared.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -170,23 +227,31 @@ impl Recorder {
     fn count_lost(&self) {
         self.shared.lost.fetch_add(1, Ordering::Relaxed);
     }
+
+    fn one_left(&self) {
+        self.shared.progress.send_modify(|progress| progress.left += 1);
+    }
 }
 
 /// Brings what is noted, one by one, for as long as anybody holds the recorder.
 async fn bring(recorder: Recorder) {
     loop {
-        let next = recorder.queue().pop_front();
+        let next = recorder.queue().waiting.pop_front();
         match next {
-            Some(noted) => bring_one(&recorder, noted).await,
+            Some(noted) => {
+                bring_one(&recorder, noted).await;
+                recorder.one_left();
+            }
             None => recorder.shared.more.notified().await,
         }
     }
 }
 
 async fn bring_one(recorder: &Recorder, Noted { at, event, told }: Noted) {
-    let mut warned = false;
+    // What could not be reached may have written it nevertheless.
+    let mut again = false;
     loop {
-        match append(&recorder.shared.path, at, event.clone()).await {
+        match append(&recorder.shared.path, at, &event, again).await {
             Ok(_) => {
                 if let Some(told) = told {
                     // Who no longer waits need not hear it.
@@ -195,11 +260,13 @@ async fn bring_one(recorder: &Recorder, Noted { at, event, told }: Noted) {
                 return;
             }
             Err(error @ RecordError::Unreachable { .. }) => {
-                if !warned {
+                if !again {
                     tracing::warn!(%error, "events wait for the record role");
-                    warned = true;
                 }
-                sleep(RETRY_WAIT).await;
+                again = true;
+                recorder.shared.progress.send_modify(|progress| progress.failed += 1);
+                // Until then, or until somebody waits.
+                let _ = timeout(RETRY_WAIT, recorder.shared.hurry.notified()).await;
             }
             Err(error) => {
                 recorder.count_lost();
@@ -211,10 +278,10 @@ async fn bring_one(recorder: &Recorder, Noted { at, event, told }: Noted) {
 }
 
 /// Makes one event durable. A record role that has too many clients is asked again until the time is up.
-async fn append(path: &Path, at: Timestamp, event: Event) -> Result<u64, RecordError> {
+async fn append(path: &Path, at: Timestamp, event: &Event, again: bool) -> Result<u64, RecordError> {
     let whole = async {
         loop {
-            let ask = Ask::Record(RecordAsk::Append { at, event: event.clone() });
+            let ask = Ask::Record(RecordAsk::Append { at, event: event.clone(), again });
             match ask_record(path, ask).await? {
                 Answer::Record(RecordAnswer::Appended { index }) => return Ok(index),
                 Answer::Failed(fault) if fault.kind == FaultKind::Busy => sleep(BUSY_WAIT).await,
@@ -268,7 +335,7 @@ mod tests {
             // Held until the question has been sent.
             let _ = stream.read(&mut [0; 4096]).await;
         });
-        let recorded = append(&path, Timestamp::UNIX_EPOCH, Event::LogRoom {}).await;
+        let recorded = append(&path, Timestamp::UNIX_EPOCH, &Event::LogRoom {}, false).await;
         role.await.unwrap();
         recorded
     }
@@ -292,6 +359,54 @@ mod tests {
         assert!(recorder.lives().await);
         role.await.unwrap();
         assert!(!recorder.lives().await, "nobody is there any more");
+    }
+
+    /// A record role that writes down what it is asked, and answers only where it shall.
+    async fn served(listener: UnixListener, answers: Vec<bool>) -> Vec<(Event, Timestamp, bool)> {
+        let mut asked = Vec::new();
+        for answers in answers {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut head = [0; HEAD_BYTES];
+            stream.read_exact(&mut head).await.unwrap();
+            let mut body = vec![0; frame::body_bytes(head).unwrap()];
+            stream.read_exact(&mut body).await.unwrap();
+            match frame::decode_request(&body).unwrap().ask {
+                Ask::Record(RecordAsk::Append { at, event, again }) => asked.push((event, at, again)),
+                other => panic!("{other:?}"),
+            }
+            if answers {
+                let answer = Answer::Record(RecordAnswer::Appended { index: asked.len() as u64 });
+                stream.write_all(&frame::encode(&answer).unwrap()).await.unwrap();
+            }
+        }
+        asked
+    }
+
+    #[tokio::test]
+    async fn what_may_have_been_written_is_brought_again_as_the_same_and_before_what_comes_later() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("record.sock");
+        let listener = UnixListener::bind(&path).unwrap();
+        let recorder = Recorder::start(path, Role::Core);
+        let stopping = Event::RoleStopping { role: Role::Core };
+        // Killed before it answers, twice, and another comes up at once.
+        let role = tokio::spawn(served(listener, vec![false, true, true]));
+        recorder.note(Event::LogRoom {});
+        assert_eq!(recorder.record(stopping.clone()).await.unwrap(), Some(3));
+        let asked = role.await.unwrap();
+        let words: Vec<_> = asked.iter().map(|(event, _, again)| (event.clone(), *again)).collect();
+        assert_eq!(words, [(Event::LogRoom {}, false), (Event::LogRoom {}, true), (stopping, false)]);
+        assert_eq!(asked[0].1, asked[1].1, "by its time it is known as the same");
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_what_cannot_be_brought() {
+        let directory = tempfile::tempdir().unwrap();
+        let recorder = Recorder::start(directory.path().join("record.sock"), Role::Core);
+        recorder.note(Event::LogRoom {});
+        let refused = timeout(SIGN_WAIT, recorder.record(Event::LogRoom {})).await.unwrap();
+        assert!(matches!(refused, Err(RecordError::Unreachable { .. })), "{refused:?}");
+        assert_eq!(recorder.lost(), 0, "it still waits");
     }
 
     #[tokio::test]

@@ -21,6 +21,9 @@ pub enum RecordAsk {
         at: Timestamp,
         /// What happened. Who says so comes from the kernel.
         event: Event,
+        /// It was brought before, and nobody heard what became of it: an entry of the same time and words is this one.
+        #[serde(default, skip_serializing_if = "is_first")]
+        again: bool,
     },
     /// The last entries before a number; all that is durable is put under a checkpoint first.
     Entries {
@@ -142,4 +145,10 @@ pub struct Verified {
     pub faults: Vec<String>,
     /// Faults that are not listed.
     pub more_faults: u64,
+}
+
+/// Said only where it is so: a record role of an earlier version takes all else.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+const fn is_first(again: &bool) -> bool {
+    !*again
 }

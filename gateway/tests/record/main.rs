@@ -69,7 +69,7 @@ impl Record {
     }
 
     pub(crate) fn append(&self, event: Event) -> u64 {
-        match self.ask(RecordAsk::Append { at: Timestamp::now(), event }) {
+        match self.ask(RecordAsk::Append { at: Timestamp::now(), event, again: false }) {
             RecordAnswer::Appended { index } => index,
             other => panic!("{other:?}"),
         }

@@ -41,6 +41,28 @@ fn what_is_answered_is_in_the_log_after_a_kill_and_can_be_proved() {
 }
 
 #[test]
+fn an_event_that_is_brought_again_after_a_kill_is_one_entry() {
+    let mut record = Record::start();
+    let at = jiff::Timestamp::now();
+    let bring = |record: &Record, at, again| match record.ask(RecordAsk::Append {
+        at,
+        event: drift("rule"),
+        again,
+    }) {
+        RecordAnswer::Appended { index } => index,
+        other => panic!("{other:?}"),
+    };
+    let index = bring(&record, at, false);
+    assert_eq!(bring(&record, at, true), index);
+    record.restart();
+    assert_eq!(bring(&record, at, true), index, "of the run before");
+    let later = bring(&record, jiff::Timestamp::now(), true);
+    assert!(later > index, "another time is another event");
+    let count = record.entries(None, 1000).iter().filter(|(_, text)| text.contains("\"rule\"")).count();
+    assert_eq!(count, 2);
+}
+
+#[test]
 fn appenders_at_once_are_each_told_a_number_of_their_own() {
     let record = Record::start();
     let mut numbers: Vec<u64> = std::thread::scope(|scope| {

@@ -65,7 +65,9 @@ fn an_engineer_who_stays_away_ends_it_and_one_who_comes_back_does_not() {
     assert_eq!(edge.follow(&stays, 0).state, SessionState::Open);
     assert_eq!(shown(&ready, &gone)["state"], "open", "a line that breaks is taken up again");
     while shown(&ready, &gone)["state"] == "open" {
-        assert!(echoes(&mut streams[0], b"still open"), "the path is closed before the session");
+        // It may end between the two looks: then the session is over before the path.
+        let is_open = echoes(&mut streams[0], b"still open");
+        assert!(is_open || shown(&ready, &gone)["state"] != "open", "the path is closed before the session");
         assert!(begun.elapsed() < ABSENCE_LIMIT + SEEN_LIMIT, "a session without an engineer goes on");
         edge.follow(&stays, 0);
         thread::sleep(Duration::from_millis(500));
@@ -124,7 +126,7 @@ fn fill_log(ready: &Ready) {
             let deed = json!({ "deed": "restore-check", "sha256": "0".repeat(bytes) });
             let event = json!({ "kind": "done", "by": rustix::process::geteuid().as_raw(), "deed": deed });
             let event = serde_json::from_value(event).unwrap();
-            let ask = Ask::Record(RecordAsk::Append { at: Timestamp::now(), event });
+            let ask = Ask::Record(RecordAsk::Append { at: Timestamp::now(), event, again: false });
             match client::ask(&socket, ask).unwrap() {
                 Answer::Record(_) => assert!(begun.elapsed() < FILL_LIMIT, "the log is never full"),
                 Answer::Failed(fault) if fault.kind == FaultKind::Busy => {}

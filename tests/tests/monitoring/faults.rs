@@ -139,7 +139,8 @@ fn forged_entry(clinic: &mut Clinic) -> Mend {
     let event = json!({ "kind": "done", "by": NOBODY, "deed": { "deed": "restore-check", "sha256": "00" } });
     let event = serde_json::from_value(event).unwrap();
     let socket = RoleRunner::runtime_root(clinic.site.lab()).join("sekisho-record/record.sock");
-    let answer = client::ask(&socket, Ask::Record(RecordAsk::Append { at: Timestamp::now(), event }));
+    let answer =
+        client::ask(&socket, Ask::Record(RecordAsk::Append { at: Timestamp::now(), event, again: false }));
     assert!(!matches!(answer, Ok(Answer::Record(_))), "{answer:?}");
     Box::new(|_| {})
 }

@@ -27,10 +27,19 @@ type Done = Box<dyn FnOnce(Result<u64, AppendError>) + Send>;
 type Sealed = Box<dyn FnOnce(Result<Checkpoint, AppendError>) + Send>;
 
 enum Job {
-    Append { entry: Vec<u8>, class: Class, done: Done },
+    Append(Appending),
     Seal(Sealed),
     Budget(Budget),
     End,
+}
+
+/// An entry on its way.
+struct Appending {
+    entry: Vec<u8>,
+    class: Class,
+    /// It may be in the log already.
+    is_again: bool,
+    done: Done,
 }
 
 /// How a log is.
@@ -111,17 +120,31 @@ impl Handle {
         class: Class,
         done: impl FnOnce(Result<u64, AppendError>) + Send + 'static,
     ) {
-        let length = entry.len();
+        self.hand_over(Appending { entry, class, is_again: false, done: Box::new(done) });
+    }
+
+    /// Hands over an entry that was handed over before, by somebody who did not hear of an end: is it among the last few
+    /// thousand of the log, it keeps its number and is not appended a second time.
+    pub fn submit_again(
+        &self,
+        entry: Vec<u8>,
+        class: Class,
+        done: impl FnOnce(Result<u64, AppendError>) + Send + 'static,
+    ) {
+        self.hand_over(Appending { entry, class, is_again: true, done: Box::new(done) });
+    }
+
+    fn hand_over(&self, appending: Appending) {
+        let (length, class) = (appending.entry.len(), appending.class);
         if length > ENTRY_BYTES_MAX {
-            return done(Err(AppendError::TooLong(length)));
+            return (appending.done)(Err(AppendError::TooLong(length)));
         }
         let waiting = self.shared.waiting_bytes.fetch_add(length, Ordering::AcqRel);
         if class != Class::Critical && waiting + length > WAITING_BYTES_MAX {
             self.shared.waiting_bytes.fetch_sub(length, Ordering::AcqRel);
-            return done(Err(AppendError::Busy));
+            return (appending.done)(Err(AppendError::Busy));
         }
-        let job = Job::Append { entry, class, done: Box::new(done) };
-        if let Err(refused) = self.jobs.try_send(job) {
+        if let Err(refused) = self.jobs.try_send(Job::Append(appending)) {
             self.shared.waiting_bytes.fetch_sub(length, Ordering::AcqRel);
             answer_refused(refused);
         }
@@ -179,7 +202,7 @@ fn answer_refused(refused: TrySendError<Job>) {
         TrySendError::Disconnected(job) => (job, AppendError::Closed),
     };
     match job {
-        Job::Append { done, .. } => done(Err(why)),
+        Job::Append(appending) => (appending.done)(Err(why)),
         Job::Seal(sealed) => sealed(Err(why)),
         Job::Budget(_) | Job::End => {}
     }
@@ -224,7 +247,12 @@ impl Worker {
         let mut job = Some(first);
         while let Some(next) = job {
             match next {
-                Job::Append { entry, class, done } => group.push((entry, class, done)),
+                Job::Append(appending) if appending.is_again => {
+                    // What it repeats may be in this very group.
+                    self.append(std::mem::take(&mut group));
+                    group.extend(self.sift(appending));
+                }
+                Job::Append(appending) => group.push(appending),
                 Job::Seal(sealed) => seals.push(sealed),
                 Job::Budget(budget) => self.log.set_budget(budget),
                 Job::End => is_last = true,
@@ -239,24 +267,36 @@ impl Worker {
         is_last
     }
 
-    fn append(&mut self, group: Vec<(Vec<u8>, Class, Done)>) {
+    /// Gives back what is not in the log yet; tells the number of what is.
+    fn sift(&self, appending: Appending) -> Option<Appending> {
+        match self.log.find(&appending.entry) {
+            Some(index) if self.log.broken().is_none() => {
+                self.shared.waiting_bytes.fetch_sub(appending.entry.len(), Ordering::AcqRel);
+                (appending.done)(Ok(index));
+                None
+            }
+            _ => Some(appending),
+        }
+    }
+
+    fn append(&mut self, group: Vec<Appending>) {
         if group.is_empty() {
             return self.tell();
         }
         let items: Vec<Item<'_>> =
-            group.iter().map(|(bytes, class, _)| Item { bytes, class: *class }).collect();
+            group.iter().map(|one| Item { bytes: &one.entry, class: one.class }).collect();
         let results = self.log.append(&items);
         self.refused += results.iter().filter(|result| result.is_err()).count() as u64;
-        let bytes: usize = group.iter().map(|(bytes, _, _)| bytes.len()).sum();
+        let bytes: usize = group.iter().map(|one| one.entry.len()).sum();
         self.shared.waiting_bytes.fetch_sub(bytes, Ordering::AcqRel);
-        let is_urgent = group.iter().any(|(_, class, _)| *class == Class::Critical);
+        let is_urgent = group.iter().any(|one| one.class == Class::Critical);
         self.set_due();
         if is_urgent && self.log.full().is_none() {
             self.due = Some(Instant::now());
         }
         self.tell();
-        for ((_, _, done), result) in group.into_iter().zip(results) {
-            done(result);
+        for (one, result) in group.into_iter().zip(results) {
+            (one.done)(result);
         }
     }
 

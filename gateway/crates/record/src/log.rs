@@ -22,6 +22,7 @@ use crate::note::{NoteSigner, VerifierKey};
 use crate::tile::{ENTRY_BYTES_MAX, Kind, Tile, encode_hashes, push_entry};
 use crate::tree::TILE_WIDTH;
 
+mod find;
 mod open;
 
 pub use open::Recovery;

@@ -292,7 +292,7 @@ fn review(output: &Output, record: &Path, person: String, note: String) -> Resul
 /// Has it recorded that a person did something; gives the entry's number.
 fn tell(record: &Path, deed: Deed) -> Result<u64, CliError> {
     let event = Event::Done { by: rustix::process::getuid().as_raw(), deed };
-    match ask(record, RecordAsk::Append { at: Timestamp::now(), event })? {
+    match ask(record, RecordAsk::Append { at: Timestamp::now(), event, again: false })? {
         RecordAnswer::Appended { index } => Ok(index),
         _ => Err(CliError::Confused),
     }

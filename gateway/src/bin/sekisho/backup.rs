@@ -206,7 +206,7 @@ fn tell(sockets: &Sockets, root: &Path, deed: Deed, keep: bool) -> Result<u64, S
 }
 
 fn append(sockets: &Sockets, deed: &Untold) -> Result<u64, String> {
-    let ask = Ask::Record(RecordAsk::Append { at: deed.at, event: deed.event() });
+    let ask = Ask::Record(RecordAsk::Append { at: deed.at, event: deed.event(), again: true });
     match client::ask(&sockets.record, ask) {
         Ok(Answer::Record(RecordAnswer::Appended { index })) => Ok(index),
         Ok(Answer::Failed(fault)) => Err(fault.message),

@@ -107,7 +107,7 @@ fn checkpoint(record: &Path, signed_at: Timestamp) -> Result<Checkpoint, CliErro
 /// Has it recorded that a person did something; gives the entry's number.
 fn record(record: &Path, deed: Deed) -> Result<u64, CliError> {
     let event = Event::Done { by: rustix::process::getuid().as_raw(), deed };
-    match client::ask(record, Ask::Record(RecordAsk::Append { at: Timestamp::now(), event }))? {
+    match client::ask(record, Ask::Record(RecordAsk::Append { at: Timestamp::now(), event, again: false }))? {
         Answer::Record(RecordAnswer::Appended { index }) => Ok(index),
         Answer::Failed(fault) => Err(CliError::Fault(fault)),
         _ => Err(CliError::Confused),

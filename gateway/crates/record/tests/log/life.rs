@@ -334,3 +334,65 @@ fn a_log_that_grows_is_verified_while_it_grows() {
     assert!(watchdog.check_new().is_good());
     assert!(!watchdog.check_all().is_good());
 }
+
+#[test]
+fn an_entry_is_found_wherever_it_lies_among_the_last_few_thousand() {
+    let directory = scratch();
+    let mut log = open(directory.path());
+    for size in [1, 255, 256, 257, 600, 5000] {
+        fill(&mut log, size);
+        let earlier = size.saturating_sub(300);
+        assert_eq!(log.find(&entry(size - 1)), Some(size - 1), "not sealed, of {size}");
+        assert_eq!((log.find(&entry(earlier)), log.find(&entry(size))), (Some(earlier), None));
+        log.seal().unwrap();
+        assert_eq!(log.find(&entry(size - 1)), Some(size - 1), "sealed");
+    }
+    assert_eq!(
+        (log.find(&entry(1000)), log.find(&entry(0))),
+        (Some(1000), None),
+        "what is long ago is not read"
+    );
+    log.append(&[ordinary(&entry(7)), ordinary(&entry(4999))]);
+    drop(log);
+    let log = open(directory.path());
+    assert_eq!(
+        (log.find(&entry(7)), log.find(&entry(4999))),
+        (Some(5000), Some(5001)),
+        "of the journal, the newest"
+    );
+    // A tile that cannot be read holds nothing, and stops nobody.
+    for path in crate::common::files(&directory.path().join("tile/0")) {
+        fs::write(path, b"").unwrap();
+    }
+    assert_eq!((log.find(&entry(1000)), log.find(&entry(7))), (None, Some(5000)));
+}
+
+#[test]
+fn what_is_handed_over_again_is_one_entry() {
+    let directory = scratch();
+    let committer = Committer::start(open(directory.path()), Duration::from_secs(3600)).unwrap();
+    let handle = committer.handle();
+    let (send, receive) = std::sync::mpsc::channel();
+    let told = || {
+        let send = send.clone();
+        move |result: Result<u64, AppendError>| send.send(result.unwrap()).unwrap()
+    };
+    for number in 0..300 {
+        // Most of them while the first ones still wait; once in a while of another entry in between.
+        handle.submit(entry(number), Class::Ordinary, told());
+        handle.submit_again(entry(number / 2), Class::Critical, told());
+        handle.submit_again(entry(number), Class::Ordinary, told());
+    }
+    let mut numbers: Vec<u64> = receive.iter().take(900).collect();
+    numbers.sort_unstable();
+    let mut expected: Vec<u64> = (0..300).flat_map(|number| [number, number, number / 2]).collect();
+    expected.sort_unstable();
+    assert_eq!(numbers, expected);
+    // What was never there is appended.
+    handle.submit_again(entry(1000), Class::Ordinary, told());
+    assert_eq!(receive.recv().unwrap(), 300);
+    // Said for the first time, it is another entry, whatever it says.
+    assert_eq!(handle.append(entry(1000), Class::Ordinary).unwrap(), 301);
+    drop(committer);
+    assert_eq!(open(directory.path()).size(), 302);
+}

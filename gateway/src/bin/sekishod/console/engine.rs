@@ -161,7 +161,8 @@ impl Engine {
     async fn record_pending(&mut self, failures: &mut Vec<String>) -> bool {
         let mut is_changed = false;
         while let Some(change) = self.kept.pending.front() {
-            match self.console.recorder.record(event(change)).await {
+            // It is kept until the answer came, and may have been brought by a former run.
+            match self.console.recorder.record_again(change.at, event(change)).await {
                 Ok(index) => {
                     if let (Some(index), Some(change)) = (index, self.kept.pending.pop_front()) {
                         self.kept.timeline.handle_recorded(&change, index);

@@ -65,6 +65,9 @@ pub(super) enum Stage {
     Over {
         /// Which.
         outcome: Outcome,
+        /// Since when. A former version did not write it down.
+        #[serde(default = "Timestamp::now")]
+        at: Timestamp,
         /// What must be gone from the drop.
         leavings: Vec<PathBuf>,
         /// The log has it.
@@ -88,10 +91,10 @@ impl Entry {
         }
     }
 
-    /// The outcome, if it has one.
-    pub(super) fn outcome(&self) -> Option<&Outcome> {
+    /// The outcome and since when it is that, if it has one.
+    pub(super) fn outcome(&self) -> Option<(Timestamp, &Outcome)> {
         match &self.stage {
-            Stage::Over { outcome, .. } => Some(outcome),
+            Stage::Over { outcome, at, .. } => Some((*at, outcome)),
             Stage::Begun {} | Stage::Delivering { .. } => None,
         }
     }
@@ -103,7 +106,7 @@ impl Entry {
 
     /// The same transfer with its outcome, not told yet.
     pub(super) fn over(&self, outcome: Outcome, leavings: Vec<PathBuf>) -> Self {
-        self.at(Stage::Over { outcome, leavings, told: false })
+        self.at(Stage::Over { outcome, at: Timestamp::now(), leavings, told: false })
     }
 
     /// The same transfer after a restart: what was unfinished has an outcome now, what had one keeps it.

@@ -27,10 +27,10 @@ pub(super) async fn outcomes(house: Rc<House>, left: Left) {
 }
 
 async fn bring(house: &House, entry: &Entry) {
-    let Some(outcome) = entry.outcome() else { return };
+    let Some((at, outcome)) = entry.outcome() else { return };
     let event = of_entry(entry, change(outcome));
     house.count(&event);
-    while let Err(error) = house.recorder.record(event.clone()).await {
+    while let Err(error) = house.recorder.record_again(at, event.clone()).await {
         tracing::warn!(%error, transfer = %entry.transfer, "an outcome waits for the record role");
         tokio::time::sleep(RETRY_WAIT).await;
     }

@@ -455,7 +455,7 @@ fn left(state: &Path, number: u8, stage: impl Fn(Entry) -> Stage) -> TransferId 
 fn lay(state: &Path, number: u64, told: bool) -> Entry {
     let began_at = Timestamp::UNIX_EPOCH + Duration::from_secs(number);
     let outcome = Outcome::Delivered { sha256: Hash::of(PDF) };
-    let stage = Stage::Over { outcome, leavings: Vec::new(), told };
+    let stage = Stage::Over { outcome, at: began_at, leavings: Vec::new(), told };
     let entry = Entry::begun(&announced(number.to_be_bytes()), began_at).at(stage);
     let path = state.join(format!("journal/{}.json", entry.transfer));
     std::fs::write(path, serde_json::to_vec(&entry).unwrap()).unwrap();
@@ -509,7 +509,7 @@ fn whatever_a_former_run_left_has_one_outcome() {
         let house = site.start();
         let outcome = |id: &TransferId| {
             let entries = house.journal.entries().unwrap();
-            entries.into_iter().find(|entry| entry.transfer == *id).unwrap().outcome().cloned().unwrap()
+            entries.into_iter().find(|entry| entry.transfer == *id).unwrap().outcome().unwrap().1.clone()
         };
         for id in [&held, &stuck] {
             assert_eq!(outcome(id), Outcome::Quarantined { why: Unsure::Restarted {} });

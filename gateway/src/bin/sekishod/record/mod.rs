@@ -101,6 +101,13 @@ impl Known {
     }
 }
 
+/// An event that a peer brought.
+struct Brought {
+    at: Timestamp,
+    event: Event,
+    again: bool,
+}
+
 /// A verification on its way: it takes the inspector along and brings it back.
 type Inspection = JoinHandle<(Inspector, Verification, Option<History>)>;
 
@@ -186,7 +193,9 @@ impl Recorder {
             drop(tokio::task::spawn_blocking(move || drop(reply.send(work(&desk)))));
         };
         match ask {
-            Ask::Record(RecordAsk::Append { at, event }) => self.append(peer, at, event, reply),
+            Ask::Record(RecordAsk::Append { at, event, again }) => {
+                self.append(peer, Brought { at, event, again }, reply);
+            }
             Ask::Record(RecordAsk::Entries { before, limit }) => {
                 block(reply, Box::new(move |desk| desk.entries(before, limit)));
             }
@@ -224,7 +233,8 @@ impl Recorder {
     }
 
     /// Appends an event of a peer; the answer goes out once the entry is durable.
-    fn append(&mut self, peer: Peer, at: Timestamp, event: Event, reply: oneshot::Sender<Answer>) {
+    fn append(&mut self, peer: Peer, brought: Brought, reply: oneshot::Sender<Answer>) {
+        let Brought { at, event, again } = brought;
         let writer = match gate::writer(self.own, peer, &event) {
             Ok(writer) => writer,
             Err(why) => return drop(reply.send(failed(FaultKind::NotPermitted, why))),
@@ -235,7 +245,7 @@ impl Recorder {
         }
         let entry = Arc::new(Entry::new(at, writer, event));
         let (deeds, recorded) = (Arc::clone(&self.known.deeds), Arc::clone(&entry));
-        submit(&self.desk.handle, &entry, move |result| {
+        submit(&self.desk.handle, &entry, again, move |result| {
             let answer = match result {
                 Ok(index) => {
                     lock(&deeds).take(&recorded);
@@ -253,7 +263,7 @@ impl Recorder {
     fn say(&mut self, event: Event) {
         self.known.tally.observe(&event);
         let entry = Entry::new(Timestamp::now(), Writer::Role(Role::Record), event);
-        submit(&self.desk.handle, &entry, |result| {
+        submit(&self.desk.handle, &entry, false, |result| {
             if let Err(error) = result {
                 tracing::error!(%error, "an event of the log is not in it");
             }
@@ -387,13 +397,19 @@ async fn inspected(
     }
 }
 
-fn submit(handle: &Handle, entry: &Entry, done: impl FnOnce(Result<u64, AppendError>) + Send + 'static) {
+fn submit(
+    handle: &Handle,
+    entry: &Entry,
+    again: bool,
+    done: impl FnOnce(Result<u64, AppendError>) + Send + 'static,
+) {
     let class = match entry.event.class() {
         events::Class::Gate => Class::Gate,
         events::Class::Ordinary => Class::Ordinary,
         events::Class::Critical => Class::Critical,
     };
     match entry.encode() {
+        Ok(bytes) if again => handle.submit_again(bytes, class, done),
         Ok(bytes) => handle.submit(bytes, class, done),
         Err(error) => {
             tracing::error!(%error, "an event does not fit into an entry");
