@@ -82,7 +82,8 @@ pub struct LedgerPage {
     pub rows: Vec<LedgerRow>,
     /// Where the next answer begins; `None` when this was all.
     pub more: Option<Cursor>,
-    /// Whether open connections are in it; else core could not be asked for them, or there is more before them.
+    /// Whether all open connections are in it; else core could not be asked for them, there are more than were asked for, or
+    /// there is more before them.
     pub with_open: bool,
     /// What the ledger is known to miss in the time asked for.
     pub gaps: Vec<Gap>,

@@ -195,8 +195,8 @@ fn connections_text(output: &Output, page: &LedgerPage, zone: &TimeZone) -> Stri
     lines.extend(page.more.map(|_| more(output)));
     if !page.with_open && page.more.is_none() {
         let words = output.pick(
-            "▲ connections that are still open are missing: core does not answer",
-            "▲ 続いている通信は含みません(coreが応答しません)",
+            "▲ connections that are still open are missing, or not all here: there are more than asked for, or core does not answer",
+            "▲ 続いている通信は、含まれないか一部だけです(表示の上限を超えたか、coreが応答しません)",
         );
         lines.push(words.to_owned());
     }

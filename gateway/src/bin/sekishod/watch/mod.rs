@@ -12,7 +12,7 @@ mod source;
 use std::cell::RefCell;
 use std::path::Path;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use events::{Event, Role};
@@ -137,7 +137,7 @@ async fn keep_time(ledger: Ledger, mut settings: SettingsFile<WatchSettings>) {
                 tracing::warn!(%error, "the settings that core wrote cannot be read; the former ones hold")
             }
         }
-        ledger.order(Order::Tick(Timestamp::now())).await;
+        ledger.order(Order::Tick(Timestamp::now(), Instant::now())).await;
     }
 }
 

@@ -15,12 +15,13 @@ use tokio::sync::{Notify, mpsc};
 use super::super::names::{GATEWAY, Names};
 use super::super::packet::Head;
 use super::books::Books;
-use super::listing::{Listing, Listings, Sums, Want, add};
+use super::listing::{Listing, Listings, OpenRows, Sums, Want, add};
 use super::open::{OpenConnections, Unmarked};
 use super::question::{flow_name, open_row};
 use super::row::{FlowRow, milliseconds};
 use super::schema::PutAside;
 use super::sightings::Sightings;
+use super::steady::Steadiness;
 use super::store::{Fact, GapRow, Store, unsigned};
 use super::summary::{self, Summary};
 
@@ -49,8 +50,8 @@ pub(crate) enum Order {
     Settings(Box<WatchSettings>),
     /// A list of open connections is wanted.
     List(Want),
-    /// A second has passed.
-    Tick(Timestamp),
+    /// A second has passed, by either clock.
+    Tick(Timestamp, Instant),
     /// The role ends.
     Close,
 }
@@ -82,6 +83,11 @@ pub(crate) struct Clerk {
     survey_at: Instant,
     /// What began before was counted by a former process.
     new_since_ms: i64,
+    /// What the kernel had dropped in all, when that was last heard.
+    dropped: u64,
+    /// For a file that is begun anew.
+    settings: Option<WatchSettings>,
+    clock: Steadiness,
     budget_bytes: u64,
     retention_ms: i64,
 }
@@ -106,6 +112,9 @@ impl Clerk {
             open: OpenConnections::default(),
             survey_at: Instant::now(),
             new_since_ms: i64::MIN,
+            dropped: 0,
+            settings: None,
+            clock: Steadiness::new(now, Instant::now()),
             budget_bytes: 0,
             retention_ms: 0,
         };
@@ -140,12 +149,15 @@ impl Clerk {
             Order::Lost { dropped, since, until } => self.lost(dropped, since, until),
             Order::Gained { is_new, dropped, at } => self.gained(is_new, dropped, at),
             Order::Ceased(at) => self.ceased(at),
-            Order::Settings(settings) => self.settings(&settings),
+            Order::Settings(settings) => {
+                self.settings = Some(*settings);
+                self.set_up()
+            }
             Order::List(want) => {
                 self.want(want);
                 Ok(())
             }
-            Order::Tick(now) => self.tick(now),
+            Order::Tick(wall, now) => self.tick(wall, now),
             Order::Close => {
                 self.write_sightings()?;
                 self.seal(Timestamp::now())?;
@@ -213,7 +225,10 @@ impl Clerk {
             }
             Want::Rows { selection, limit, .. } => {
                 let flow = flow_name(row.mark, self.names.flows.get(&row.mark).cloned());
-                if listing.rows.len() < *limit && selection.takes(&row, &flow) {
+                if !selection.takes(&row, &flow) {
+                } else if listing.rows.len() >= *limit {
+                    listing.is_cut = true;
+                } else {
                     let later = (row.last_mark != row.mark).then(|| self.names.flows.get(&row.last_mark));
                     let later = later.flatten().map(String::as_str);
                     listing.rows.insert(key, open_row(row, &flow, later));
@@ -247,7 +262,10 @@ impl Clerk {
                     self.survey_at = Instant::now() + rest;
                 }
                 // An answer that nobody waits for any more is dropped. A list with holes gives no sums at all.
-                Want::Rows { reply, .. } => drop(reply.send(listing.rows.into_values().collect())),
+                Want::Rows { reply, .. } => {
+                    let rows = listing.rows.into_values().collect();
+                    drop(reply.send(OpenRows { rows, is_whole: complete && !listing.is_cut }));
+                }
                 Want::Sums { since_ms, reply } if complete => {
                     let sums = self.sums(since_ms).map(|mut sums| {
                         listing.counted.into_values().for_each(|(marks, count)| add(&mut sums, marks, count));
@@ -287,6 +305,7 @@ impl Clerk {
     }
 
     fn lost(&mut self, dropped: u64, since: Timestamp, until: Timestamp) -> rusqlite::Result<()> {
+        self.dropped = dropped;
         let before = self.store.fact(Fact::Dropped)?.map_or(0, unsigned);
         let count = dropped.saturating_sub(before);
         if count == 0 {
@@ -299,9 +318,10 @@ impl Clerk {
             lost: Some(count),
             why: GapReason::Overrun,
         };
-        self.tell(Some(Happening::EventsLost { feed: Feed::Connections, count, since, until }));
+        // Told once it is written: what is not is found again with the next loss, and must not be told twice.
         self.store.gap(gap)?;
         self.store.set_fact(Fact::Dropped, super::store::signed(dropped))?;
+        self.tell(Some(Happening::EventsLost { feed: Feed::Connections, count, since, until }));
         self.want(Want::Survey);
         Ok(())
     }
@@ -338,7 +358,9 @@ impl Clerk {
         self.store.set_fact(Fact::Alive, at.as_millisecond())
     }
 
-    fn settings(&mut self, settings: &WatchSettings) -> rusqlite::Result<()> {
+    /// Tells the file what the policy says.
+    fn set_up(&mut self) -> rusqlite::Result<()> {
+        let Some(settings) = &self.settings else { return Ok(()) };
         self.names = Names::new(settings);
         self.budget_bytes = settings.flows_budget_bytes;
         self.retention_ms =
@@ -349,7 +371,7 @@ impl Clerk {
         self.store.names(&self.names.flows, zones.chain(devices).chain([GATEWAY]))
     }
 
-    fn tick(&mut self, now: Timestamp) -> rusqlite::Result<()> {
+    fn tick(&mut self, now: Timestamp, by: Instant) -> rusqlite::Result<()> {
         self.names.renumber();
         if self.listings.is_overdue() {
             self.list_ended(false)?;
@@ -366,7 +388,8 @@ impl Clerk {
         if self.books.is_due(now) {
             self.seal(now)?;
         }
-        self.prune(now)?;
+        let is_steady = self.clock.is_steady(now, by);
+        self.prune(now, is_steady)?;
         self.summarise(now);
         Ok(())
     }
@@ -378,12 +401,14 @@ impl Clerk {
     }
 
     /// Lets go of what is older than the policy wants kept, or than there is room for.
-    fn prune(&mut self, now: Timestamp) -> rusqlite::Result<()> {
+    fn prune(&mut self, now: Timestamp, is_steady: bool) -> rusqlite::Result<()> {
         // Before the first policy nobody has said how much may be kept.
         if self.budget_bytes == 0 {
             return Ok(());
         }
-        self.books.prune(&mut self.store, (now.as_millisecond(), self.retention_ms), self.budget_bytes)
+        // Nothing is old by a clock that was just set; what there is no room for goes all the same.
+        let retention_ms = if is_steady { self.retention_ms } else { i64::MAX };
+        self.books.prune(&mut self.store, (now.as_millisecond(), retention_ms), self.budget_bytes)
     }
 
     fn write_sightings(&mut self) -> rusqlite::Result<()> {
@@ -425,10 +450,22 @@ impl Clerk {
         self.voice.lock().failed(error.to_string());
         if super::schema::is_damage(error) {
             match self.store.reopen() {
-                Ok(aside) => self.books.begin_anew(&mut self.store, aside.as_ref()),
+                Ok(aside) => {
+                    self.books.begin_anew(&mut self.store, aside.as_ref());
+                    if let Err(error) = self.begin_anew(Timestamp::now()) {
+                        tracing::error!(%error, "a new one is begun, and cannot be set up");
+                    }
+                }
                 Err(error) => tracing::error!(%error, "nor can a new one be begun"),
             }
         }
+    }
+
+    /// A new file knows nothing of what the old one was told.
+    fn begin_anew(&mut self, now: Timestamp) -> rusqlite::Result<()> {
+        self.store.set_fact(Fact::Began, now.as_millisecond())?;
+        self.store.set_fact(Fact::Dropped, super::store::signed(self.dropped))?;
+        self.set_up()
     }
 
     fn summarise(&mut self, now: Timestamp) {

@@ -29,7 +29,7 @@ pub(crate) enum Want {
         /// Most of them.
         limit: usize,
         /// Where they go.
-        reply: oneshot::Sender<Vec<LedgerRow>>,
+        reply: oneshot::Sender<OpenRows>,
     },
     /// Sums of what is open, to which those of the ledger are added.
     Sums {
@@ -38,6 +38,14 @@ pub(crate) enum Want {
         /// Where they go.
         reply: oneshot::Sender<rusqlite::Result<Sums>>,
     },
+}
+
+/// Open connections for an answer.
+#[derive(Debug)]
+pub(crate) struct OpenRows {
+    pub(crate) rows: Vec<LedgerRow>,
+    /// None is missing: not for the limit, and not because the list had holes.
+    pub(crate) is_whole: bool,
 }
 
 /// Connections and counts by the marks they began by and have.
@@ -51,6 +59,8 @@ pub(crate) struct Listing {
     pub(crate) asked_at: Instant,
     /// Open connections that are wanted, by key, so that one that ends meanwhile can leave.
     pub(crate) rows: BTreeMap<u64, LedgerRow>,
+    /// There were more than are wanted.
+    pub(crate) is_cut: bool,
     /// What each counted, likewise.
     pub(crate) counted: HashMap<u64, ((u32, u32), Count)>,
     /// Those that ended meanwhile. The kernel tells an end before it takes the connection out of its table, so that the
@@ -123,6 +133,7 @@ impl Listing {
             tries,
             asked_at: Instant::now(),
             rows: BTreeMap::new(),
+            is_cut: false,
             counted: HashMap::new(),
             ended: HashSet::new(),
         }

@@ -11,6 +11,7 @@ mod question;
 mod row;
 mod schema;
 mod sightings;
+mod steady;
 mod store;
 mod summary;
 #[cfg(test)]
@@ -30,7 +31,7 @@ use rusqlite::{Connection, InterruptHandle};
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 
 use self::clerk::{Clerk, Voice};
-use self::listing::Want;
+use self::listing::{OpenRows, Want};
 use self::question::{QuestionError, Selection, flow_name};
 use self::store::Store;
 
@@ -130,8 +131,8 @@ impl Ledger {
         let mut rows: Vec<LedgerRow> = found.into_iter().map(|(_, row)| row).collect();
         let limit = selection.limit - rows.len().min(selection.limit);
         let open = if more.is_none() { self.open(selection, limit).await } else { None };
-        let with_open = open.is_some();
-        rows.extend(open.unwrap_or_default());
+        let with_open = open.as_ref().is_some_and(|open| open.is_whole);
+        rows.extend(open.into_iter().flat_map(|open| open.rows));
         Ok(LedgerPage { rows, more, with_open, gaps, kept_since: self.summary().oldest })
     }
 
@@ -175,7 +176,7 @@ impl Ledger {
     }
 
     /// Open connections of a selection; `None` when the kernel's list did not come.
-    async fn open(&self, selection: Selection, limit: usize) -> Option<Vec<LedgerRow>> {
+    async fn open(&self, selection: Selection, limit: usize) -> Option<OpenRows> {
         let (reply, answer) = oneshot::channel();
         self.order(Order::List(Want::Rows { selection, limit, reply })).await;
         tokio::time::timeout(LIST_WAIT, answer).await.ok()?.ok()

@@ -1,7 +1,7 @@
 //! The ledger with its thread and its file, told by a kernel of this test's own.
 
 use std::net::IpAddr;
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use gateway::wire::watch::{Cursor, Ending, GapReason, LedgerQuery};
 use netfilter::conntrack::{Connection, Count, Detail, Event as Told, Tuple};
@@ -151,6 +151,16 @@ async fn pages_follow_one_another_and_open_connections_come_last() {
     seen.extend(page.rows);
     let ends: Vec<_> = seen.iter().filter_map(|row| row.ended).collect();
     assert!(ends.len() == 25 && ends.is_sorted(), "{ends:?}");
+    // Of more than are asked for it is said that some are missing.
+    let open = |port| {
+        let mut open = connection(99, port, 9);
+        open.ended_at = None;
+        open
+    };
+    for (count, expected) in [(5, (10, true)), (6, (10, false))] {
+        let page = asked(&running, &asking, (0..count).map(|number| open(2000 + number)).collect()).await;
+        assert_eq!((page.rows.len(), page.with_open), expected, "{count} open ones");
+    }
     // Behind the last row there is nothing, and a cursor of nowhere is no error.
     asking.after = Some(Cursor { ended_ms: i64::MAX, row: i64::MAX });
     assert!(asked(&running, &asking, Vec::new()).await.rows.is_empty());
@@ -219,7 +229,10 @@ async fn a_connection_is_counted_when_it_is_first_seen() {
     tell(vec![Told::Open(one.clone()), Told::Open(two.clone()), end.clone()]).await;
     list().await;
     tell(vec![Told::Ended(one.clone()), Told::Open(one), Told::Open(two), Told::Ended(three), end]).await;
-    running.ledger.order(Order::Tick(Timestamp::now() + jiff::SignedDuration::from_mins(6))).await;
+    running
+        .ledger
+        .order(Order::Tick(Timestamp::now() + jiff::SignedDuration::from_mins(6), Instant::now()))
+        .await;
     settled(&running).await;
     assert_eq!(running.ledger.summary().open, 1);
     let mut counted = Vec::new();
@@ -264,7 +277,7 @@ async fn what_is_lost_is_a_gap_and_an_event_once() {
     let at = |second| Timestamp::from_second(second).unwrap();
     let gained = |is_new, dropped, second| Order::Gained { is_new, dropped, at: at(second) };
     running.ledger.order(gained(true, 0, 100)).await;
-    running.ledger.order(Order::Tick(at(150))).await;
+    running.ledger.order(Order::Tick(at(150), Instant::now())).await;
     for dropped in [7, 7, 10] {
         running.ledger.order(Order::Lost { dropped, since: at(200), until: at(201) }).await;
     }
@@ -344,7 +357,7 @@ async fn a_period_is_sealed_over_its_rows_also_when_the_role_died_in_it() {
         .order(Order::Connections(vec![Told::Ended(connection(11, 104, 9))], Timestamp::now()))
         .await;
     let later = Timestamp::now() + jiff::SignedDuration::from_mins(6);
-    running.ledger.order(Order::Tick(later)).await;
+    running.ledger.order(Order::Tick(later, Instant::now())).await;
     settled(&running).await;
     let mut seals = Vec::new();
     while let Ok(event) = running.events.try_recv() {
@@ -372,22 +385,37 @@ async fn the_oldest_rows_go_at_their_time_and_when_there_is_no_room() {
     let ended = (1..=rows).map(|id| Told::Ended(connection(id, 104, 9))).collect();
     running.ledger.order(Order::Connections(ended, Timestamp::now())).await;
     let after = |seconds: i64| Timestamp::from_second(1_000_000 + 86_400 + seconds).unwrap();
-    running.ledger.order(Order::Tick(after(5000))).await;
-    running.ledger.order(Order::Tick(after(5000))).await;
+    let begun = Instant::now();
+    // Both clocks go on alike from there.
+    let tick = |seconds: i64| {
+        Order::Tick(after(seconds), begun + Duration::from_secs(u64::try_from(seconds).unwrap()))
+    };
+    let oldest = || running.ledger.summary().oldest.unwrap().as_second() - 1_000_000;
+    running.ledger.order(tick(1000)).await;
+    // Set a year ahead, and back.
+    for seconds in [1001, 1002] {
+        let wall = after(365 * 86_400 + seconds);
+        let now = begun + Duration::from_secs(u64::try_from(seconds).unwrap());
+        running.ledger.order(Order::Tick(wall, now)).await;
+    }
     settled(&running).await;
-    let oldest = running.ledger.summary().oldest.unwrap().as_second() - 1_000_000;
-    assert_eq!(oldest, 5000, "rows that ended more than a day before are gone");
+    assert_eq!(oldest(), 1, "no row is old by a clock that was just set");
+    for seconds in [1003, 5000, 5000] {
+        running.ledger.order(tick(seconds)).await;
+    }
+    settled(&running).await;
+    assert_eq!(oldest(), 5000, "rows that ended more than a day before are gone");
     let budget = 1 << 20;
     let smaller = WatchSettings { flows_budget_bytes: budget, flows_retention_s: 1 << 30, ..settings() };
     running.ledger.order(Order::Settings(Box::new(smaller))).await;
     for _ in 0..10 {
-        running.ledger.order(Order::Tick(after(5001))).await;
+        running.ledger.order(tick(5001)).await;
     }
     settled(&running).await;
     let summary = running.ledger.summary();
     assert!(summary.bytes < budget && summary.bytes > budget / 4, "{summary:?}");
     assert_eq!(summary.crowded, Some(after(5001)));
-    running.ledger.order(Order::Tick(after(400_000))).await;
+    running.ledger.order(tick(400_000)).await;
     settled(&running).await;
     let mut pruned = 0;
     while let Ok(event) = running.events.try_recv() {
@@ -427,7 +455,7 @@ async fn denials_are_counted_by_minute_and_suspects_by_place() {
         vec![head([192, 168, 20, 21], 3389), head([192, 168, 20, 21], 3389), head([192, 168, 20, 9], 445)];
     running.ledger.order(Order::Gained { is_new: true, dropped: 0, at }).await;
     running.ledger.order(Order::Denied(heads, at)).await;
-    running.ledger.order(Order::Tick(at)).await;
+    running.ledger.order(Order::Tick(at, Instant::now())).await;
     settled(&running).await;
     let page = running.ledger.denials(&query(Some("ct"), None)).await.unwrap();
     let [row] = &page.rows[..] else { panic!("{page:?}") };
