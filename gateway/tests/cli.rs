@@ -40,6 +40,21 @@ fn the_example_is_good() {
 }
 
 #[test]
+fn an_answer_that_is_not_taken_is_an_error_and_a_reader_that_left_is_none() {
+    let schema = |to: std::fs::File| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sekisho"));
+        command.env("LANG", "C").args(["policy", "schema"]).stdout(to).output().unwrap()
+    };
+    let full = schema(fs::OpenOptions::new().write(true).open("/dev/full").unwrap());
+    assert_eq!(status(&full), Some(1));
+    assert!(stderr(&full).contains("No space left on device"), "{}", stderr(&full));
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let left = schema(std::os::fd::OwnedFd::from(writer).into());
+    assert_eq!((status(&left), stderr(&left).as_str()), (Some(0), ""));
+}
+
+#[test]
 fn a_refused_policy_has_a_status_of_its_own_and_names_the_line() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("bad.toml");

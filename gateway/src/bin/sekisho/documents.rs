@@ -1,7 +1,6 @@
 //! What is generated from the program itself: the schema, completions, manual pages.
 
 use std::fs;
-use std::io;
 use std::path::Path;
 
 use clap::CommandFactory;
@@ -18,8 +17,10 @@ pub(crate) fn schema(output: &Output) -> Result<Exit, CliError> {
 }
 
 /// Completions on standard output.
-pub(crate) fn completions(shell: Shell) -> Result<Exit, CliError> {
-    clap_complete::generate(shell, &mut Args::command(), "sekisho", &mut io::stdout().lock());
+pub(crate) fn completions(output: &Output, shell: Shell) -> Result<Exit, CliError> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Args::command(), "sekisho", &mut script);
+    output.line(&String::from_utf8_lossy(&script));
     Ok(Exit::Ok)
 }
 

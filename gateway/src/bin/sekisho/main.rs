@@ -32,6 +32,8 @@ fn main() -> ExitCode {
     let args = Args::parse();
     let output = Output::new(args.json, args.lang);
     let exit = run(args, &output).unwrap_or_else(|error| output.error(&error));
+    // Done or not, what was to be read was not.
+    let exit = output.finish().map_or_else(|error| output.error(&error), |()| exit);
     ExitCode::from(exit as u8)
 }
 
@@ -73,7 +75,7 @@ fn run(args: Args, output: &Output) -> Result<Exit, exit::CliError> {
         Command::Inspect(asked) => inspect::inspect(output, &asked),
         Command::Time { command: TimeCommand::Trusted } => daemon::trust_time(output, &sockets),
         Command::Services => daemon::render_services(output, &sockets),
-        Command::Completions { shell } => documents::completions(shell),
+        Command::Completions { shell } => documents::completions(output, shell),
         Command::Man { directory } => documents::man(&directory),
     }
 }

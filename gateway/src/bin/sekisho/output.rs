@@ -1,5 +1,7 @@
 //! Answers for people, in their language, or for programs, as one JSON value. Broken pipes end quietly.
 
+use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::io::{self, IsTerminal, Write};
 
 use jiff::tz::TimeZone;
@@ -17,13 +19,15 @@ use crate::exit::{CliError, Exit};
 pub(crate) struct Output {
     json: bool,
     pub(crate) language: Language,
+    /// Why standard output did not take all of the answer.
+    unsaid: OnceCell<io::Error>,
 }
 
 impl Output {
     /// Speaks as asked, else as the locale says.
     pub(crate) fn new(json: bool, lang: Option<Lang>) -> Self {
         let language = lang.map_or_else(locale, Language::from);
-        Output { json, language }
+        Output { json, language, unsaid: OnceCell::new() }
     }
 
     /// Says one text to people, or one value to programs.
@@ -43,8 +47,32 @@ impl Output {
 
     /// One text on standard output.
     pub(crate) fn line(&self, text: &str) {
-        // A reader that left, as `head` does, has had what it wanted.
-        let _ = writeln!(io::stdout().lock(), "{}", text.trim_end_matches('\n'));
+        let text = text.trim_end_matches('\n');
+        let said = if self.json && !io::stdout().is_terminal() {
+            writeln!(io::stdout().lock(), "{text}")
+        } else {
+            writeln!(io::stdout().lock(), "{}", harmless(text))
+        };
+        self.heard(said);
+    }
+
+    /// Whether the whole answer was taken: what is shown only once must not be lost in silence.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(crate) fn finish(&self) -> Result<(), CliError> {
+        self.heard(io::stdout().lock().flush());
+        let Some(error) = self.unsaid.get() else { return Ok(()) };
+        let source = io::Error::new(error.kind(), error.to_string());
+        Err(CliError::Write { path: "/dev/stdout".into(), source })
+    }
+
+    fn heard(&self, said: io::Result<()>) {
+        match said {
+            // A reader that left, as `head` does, has had what it wanted.
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => drop(self.unsaid.set(error)),
+            Ok(()) | Err(_) => {}
+        }
     }
 
     /// Words in the language spoken.
@@ -117,13 +145,23 @@ impl Output {
     /// Something that did not go as asked and kept nothing from being done, on standard error.
     pub(crate) fn note(&self, text: &str) {
         let word = self.pick("note", "注意");
-        let _ = writeln!(io::stderr().lock(), "sekisho: {word}: {text}");
+        let _ = writeln!(io::stderr().lock(), "sekisho: {word}: {}", harmless(text));
     }
 
     /// One line on standard error.
     fn complain(&self, text: &str) {
         let word = self.pick("error", "エラー");
-        let _ = writeln!(io::stderr().lock(), "sekisho: {word}: {text}");
+        let _ = writeln!(io::stderr().lock(), "sekisho: {word}: {}", harmless(text));
+    }
+}
+
+/// A text without what a terminal would obey: some of it comes from other roles, and through them from strangers.
+fn harmless(text: &str) -> Cow<'_, str> {
+    let is_obeyed = |letter: char| letter.is_control() && !matches!(letter, '\n' | '\t');
+    if text.contains(is_obeyed) {
+        Cow::Owned(text.replace(is_obeyed, "\u{fffd}"))
+    } else {
+        Cow::Borrowed(text)
     }
 }
 
@@ -139,4 +177,16 @@ fn locale() -> Language {
     let set = |name| std::env::var(name).ok().filter(|value: &String| !value.is_empty());
     let locale = set("LC_ALL").or_else(|| set("LC_MESSAGES")).or_else(|| set("LANG"));
     Language::from_locale(&locale.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_terminal_obeys_nothing_that_others_wrote() {
+        let hostile = "a\u{1b}]0;owned\u{7} b\u{9b}2J c\r\nd\te 漢字";
+        assert_eq!(harmless(hostile), "a\u{fffd}]0;owned\u{fffd} b\u{fffd}2J c\u{fffd}\nd\te 漢字");
+        assert!(matches!(harmless("▲ 漢字\n\t1"), Cow::Borrowed(_)));
+    }
 }
