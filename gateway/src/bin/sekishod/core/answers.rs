@@ -225,6 +225,7 @@ impl Core {
         self.device_put_back(&self.carrier.drifts());
         match self.kernel.compare(want.as_ref(), &self.enforcer.live(now)) {
             Ok(found) => {
+                self.tell_foreign(found.foreign.clone());
                 self.repair(&found.own);
                 Answer::Verified {
                     differences: found.own.into_iter().chain(found.foreign).chain(unlike).collect(),

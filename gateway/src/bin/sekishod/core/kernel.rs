@@ -66,9 +66,12 @@ impl Kernel {
         want: Option<&Plan>,
         live: &LiveSet,
     ) -> Result<Comparison, NetlinkError> {
-        self.generation = Some(self.filter.generation()?);
+        // Known only once it was looked at: what could not be read is read again.
+        self.generation = None;
+        let generation = self.filter.generation()?;
         let ruleset = want.map_or(&self.closed, |plan| &plan.ruleset);
         let found = self.filter.verify(ruleset, live, SLACK)?;
+        self.generation = Some(generation);
         self.guarded = !found.iter().any(is_gap);
         let (foreign, own): (Vec<_>, Vec<_>) = found.into_iter().partition(is_foreign);
         let words = |found: Vec<Difference>| found.iter().map(ToString::to_string).collect();

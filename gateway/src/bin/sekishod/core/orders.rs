@@ -175,6 +175,8 @@ impl Core {
 
     /// What is due every few seconds.
     pub(super) fn look(&mut self) {
+        // A step of the clock is seen also where nothing waits for a time: codes and contracts go by it.
+        self.enforcer.handle_timeout(self.clocks.now());
         match self.enforcer.standing().clone() {
             Standing::Unknown => {}
             Standing::Closed => self.look_for_drift(None),
@@ -253,7 +255,7 @@ impl Core {
         self.enforcer.handle_drift(why, self.clocks.now());
     }
 
-    fn tell_foreign(&mut self, foreign: Vec<String>) {
+    pub(super) fn tell_foreign(&mut self, foreign: Vec<String>) {
         if foreign != self.foreign {
             for table in &foreign {
                 self.warn(table.clone());
