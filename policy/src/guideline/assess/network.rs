@@ -138,7 +138,11 @@ pub(super) fn source_restriction(case: &mut Case<'_>) {
         Some(MetricsDoor::Open(_)) => {
             case.note("統計の受け口は、証明のない相手を断りました", "the metrics listener refused a stranger")
         }
-        Some(MetricsDoor::NotDeclared | MetricsDoor::Silent) | None => {}
+        Some(MetricsDoor::Silent) => case.unknown(
+            "統計の受け口が応えず、相手を断るか確かめられません",
+            "the metrics listener does not answer: whether it refuses a stranger is not known",
+        ),
+        Some(MetricsDoor::NotDeclared) | None => {}
     }
 }
 

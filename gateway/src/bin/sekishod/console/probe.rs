@@ -1,6 +1,7 @@
 //! The test of the metrics' door by the console itself, over the same wire as a reader and a stranger: with proof it must
 //! let in, without proof and with an older TLS it must not.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,7 +35,7 @@ const ALERT: u8 = 21;
 pub(crate) enum ProbeError {
     /// Nobody answers.
     #[error("the metrics' door does not answer: {0}")]
-    Silent(#[from] std::io::Error),
+    Silent(#[from] io::Error),
     /// The keys cannot be used.
     #[error(transparent)]
     Keys(#[from] KeysError),
@@ -70,7 +71,12 @@ pub(crate) async fn door(
         (MetricsAuth::Token, Ok((answer, _))) => answer.starts_with("HTTP/1.1 401 "),
         (_, Err(error)) => matches!(error, ProbeError::Silent(_)),
     };
-    let stranger_refused = is_refused(knock(keys.without, None).await);
+    let stranger = match knock(keys.without, None).await {
+        // Nobody was refused who was not answered.
+        Err(ProbeError::Silent(error)) if is_silence(&error) => return Err(error.into()),
+        stranger => stranger,
+    };
+    let stranger_refused = is_refused(stranger);
     let tls13_only = speaks_no_tls12(console, at).await?;
     Ok(MetricsDoor::Open(Door {
         tls13_only,
@@ -80,6 +86,10 @@ pub(crate) async fn door(
         group: agreed.group,
         not_after: agreed.not_after.min(keys.authority_ends),
     }))
+}
+
+fn is_silence(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::ConnectionRefused)
 }
 
 /// What the test knocks with.
