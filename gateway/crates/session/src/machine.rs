@@ -317,6 +317,15 @@ impl Session {
         Ok(())
     }
 
+    /// A person's second factor was taken away: a session that he said yes to ends, whatever it waits for, as nobody can
+    /// tell any more whose yes that was.
+    pub fn handle_factor_lost(&mut self, person: &str, now: Now) {
+        self.handle_timeout(now);
+        if self.approvals.iter().any(|yes| yes.person == person) {
+            self.close(EndReason::Revoked {}, now);
+        }
+    }
+
     /// Takes the answer to [`Command::OpenRecorder`]: from now on the recorder must be heard.
     pub fn handle_recorder(&mut self, step: Step, result: Result<(), RecorderFault>, now: Now) {
         self.handle_timeout(now);

@@ -260,6 +260,53 @@ fn an_approver_who_leaves_before_the_opening_no_longer_counts() {
     assert_eq!(closed(&mut session), Some(EndReason::Revoked {}));
 }
 
+#[test]
+fn a_yes_counts_no_longer_than_the_factor_that_it_was_said_with() {
+    let noon = Now { wall: "2026-11-22T12:00:00Z".parse().unwrap(), ..start() };
+    let mut session = Session::request(request(), terms(&["clinic"]), noon).unwrap();
+    approve(&mut session, "hanako", &["clinic"], noon).unwrap();
+    session.handle_factor_lost("taro", noon);
+    assert!(matches!(session.state(noon), State::Approved { .. }), "he said nothing");
+    session.handle_factor_lost("hanako", noon);
+    assert_eq!(closed(&mut session), Some(EndReason::Revoked {}), "it waited for its window");
+    session.handle_timeout(seconds(noon, 8 * 3600));
+    assert_eq!(session.poll_command(), None);
+
+    let mut session = Session::request(request(), terms(&["clinic", "it"]), start()).unwrap();
+    approve(&mut session, "hanako", &["clinic"], start()).unwrap();
+    session.handle_factor_lost("hanako", start());
+    assert_eq!(closed(&mut session), Some(EndReason::Revoked {}), "it waited for another yes");
+    assert_eq!(approve(&mut session, "taro", &["it"], start()), Err(ApprovalError::NotWaiting));
+}
+
+#[test]
+fn what_a_lost_factor_opened_is_closed() {
+    let mut session = Session::request(request(), terms(&["clinic"]), start()).unwrap();
+    approve(&mut session, "hanako", &["clinic"], start()).unwrap();
+    session.handle_factor_lost("hanako", start());
+    assert_eq!(session.poll_command(), None, "an order that nobody took is of no use");
+    assert_eq!(closed(&mut session), Some(EndReason::Revoked {}));
+
+    let mut session = Session::request(request(), terms(&["clinic"]), start()).unwrap();
+    approve(&mut session, "hanako", &["clinic"], start()).unwrap();
+    let recorder = command(&mut session);
+    session.handle_recorder(recorder.step, Ok(()), start());
+    let grant = command(&mut session);
+    session.handle_factor_lost("hanako", start());
+    assert_eq!(command(&mut session).command, Command::Revoke {}, "the kernel may have it already");
+    session.handle_granted(grant.step, Ok(()), start());
+    assert_eq!(closed(&mut session), Some(EndReason::Revoked {}));
+
+    let mut session = open();
+    session.handle_factor_lost("taro", start());
+    assert!(matches!(session.state(start()), State::Open { .. }), "he said nothing");
+    session.handle_factor_lost("hanako", start());
+    assert_eq!(command(&mut session).command, Command::Revoke {});
+    assert_eq!(closed(&mut session), Some(EndReason::Revoked {}));
+    session.handle_factor_lost("hanako", start());
+    assert_eq!(closed(&mut session), None, "once");
+}
+
 /// A policy with these terms and these persons.
 fn policy(session: &Session, terms: Terms, persons: &[(&str, &[&str])]) -> Option<Revised> {
     let stand = |roles: &[&str]| Stand { roles: words(roles), until: None };

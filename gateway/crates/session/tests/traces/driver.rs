@@ -127,7 +127,7 @@ impl Driver {
     }
 
     fn act(&mut self) {
-        match self.dice.below(25) {
+        match self.dice.below(26) {
             0..=4 => self.approve(),
             5..=10 => self.answer(false),
             11..=13 => {
@@ -146,6 +146,7 @@ impl Driver {
             21 => self.strange_answer(),
             22 => self.record_fault(),
             23 => self.another_policy(),
+            24 => self.lose_factor(),
             _ => self.deny(),
         }
     }
@@ -292,6 +293,17 @@ impl Driver {
     fn deny(&mut self) {
         if self.dice.one_in(3) {
             let _ = self.session.handle_denial("hanako", "no", self.now);
+        }
+    }
+
+    /// A person's factor is taken away: nothing goes on that he said yes to.
+    fn lose_factor(&mut self) {
+        let (person, _) = self.dice.pick(&PERSONS);
+        self.session.handle_factor_lost(person, self.now);
+        if self.oracle.factor_lost(person) {
+            let state = self.session.state(self.now);
+            let over = matches!(state, State::Closed { .. } | State::Denied { .. });
+            assert!(over, "{state:?} by the yes of {person}, whose factor is lost");
         }
     }
 

@@ -22,6 +22,8 @@ pub(crate) struct Reached {
     pub(crate) refused: u64,
     /// Sessions that stood open, or nearly, when another policy came and let them.
     pub(crate) revised: u64,
+    /// Sessions that were not over when the factor of somebody was lost who had said yes to them.
+    pub(crate) lost: u64,
     pub(crate) ends: BTreeMap<String, u64>,
 }
 
@@ -31,6 +33,7 @@ impl Reached {
         self.opened += other.opened;
         self.refused += other.refused;
         self.revised += other.revised;
+        self.lost += other.lost;
         for (end, count) in &other.ends {
             *self.ends.entry(end.clone()).or_default() += count;
         }
@@ -102,6 +105,17 @@ impl Oracle {
             }
             None => false,
         });
+    }
+
+    /// The yes of a person whose factor was lost stands for nothing any more; whether there was one.
+    pub(crate) fn factor_lost(&mut self, person: &str) -> bool {
+        let before = self.good.len();
+        self.good.retain(|good| good.person != person);
+        let said_yes = self.good.len() < before;
+        if said_yes && self.over.is_none() {
+            self.reached.lost += 1;
+        }
+        said_yes
     }
 
     /// What is open, or about to be, under a policy that just came into force.

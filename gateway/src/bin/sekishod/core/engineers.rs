@@ -3,6 +3,8 @@
 mod authority;
 mod registry;
 
+use std::time::Duration;
+
 use events::{EngineerChange, Event};
 use gateway::store::DoorFile;
 use gateway::wire::doors::{DoorsAnswer, Engineer, Engineers, Invitation, KeyId, PublicKey, Text, Vouched};
@@ -17,18 +19,26 @@ use transport::invitation::SECRET_BYTES;
 pub(super) use self::authority::Authority;
 use self::authority::{AuthorityError, Certifiable};
 pub(super) use self::registry::Registry;
-use self::registry::{INVITATION_LIFE, Revoked};
+use self::registry::{INVITATION_LIFE, RegistryError, Revoked};
 use super::doors::{DoorsReply, contract_end};
 use super::{Core, random};
 
 /// The name shown of an engineer whose key the policy pins.
 const PINNED: &str = "(key pinned in the policy)";
+/// How long until a registry that could not be written is written again.
+const KEEP_AGAIN: Duration = Duration::from_secs(10);
 
 impl Core {
     /// One question of an admin's about vendors.
     pub(super) fn vendors(&mut self, ask: VendorsAsk, reply: oneshot::Sender<Answer>) {
         let result = match ask {
-            VendorsAsk::List {} => Ok(self.list_engineers()),
+            VendorsAsk::List {} => {
+                // The command line lists before it revokes: a second try comes as far as here.
+                if let Err(fault) = self.keep_owed_registry() {
+                    tracing::error!(why = fault.message, "the list of engineers is not on disk");
+                }
+                Ok(self.list_engineers())
+            }
             VendorsAsk::Authority {} => self.authority().map(|authority| VendorsAnswer::Authority {
                 certificate: authority.certificate_pem().to_owned(),
             }),
@@ -59,7 +69,13 @@ impl Core {
 
     /// Who may finish a handshake.
     pub(super) fn engineers(&mut self) -> DoorsAnswer {
-        let now = self.session_now().wall;
+        let Now { wall: now, elapsed, .. } = self.session_now();
+        // Edge asks every second: that is when a write that failed is tried again.
+        if self.doors.registry.owed().is_some_and(|at| at <= elapsed)
+            && let Err(fault) = self.keep_registry()
+        {
+            tracing::error!(why = fault.message, "the list of engineers is not on disk");
+        }
         let authority_pem = match self.authority() {
             Ok(authority) => authority.certificate_pem().to_owned(),
             Err(fault) => return DoorsAnswer::Failed(fault),
@@ -103,17 +119,15 @@ impl Core {
     }
 
     fn invite(&mut self, vendor: String, engineer: &Text, reply: oneshot::Sender<Answer>) {
-        let now = self.session_now().wall;
-        let code = match self.new_code(&vendor, now) {
-            Ok(code) => code,
+        let now = self.session_now();
+        let (invitation, code) = match self.new_invitation(vendor, engineer, now) {
+            Ok(made) => made,
             Err(fault) => return drop(reply.send(Answer::Failed(fault))),
         };
-        let (key, until) = (KeyId::of_spki(&code.spki()), now.checked_add(INVITATION_LIFE).unwrap_or(now));
-        let name = engineer.as_str().to_owned();
-        let event = engineer_event(&vendor, &name, &key, EngineerChange::Invited);
-        let invitation = Invitation { key, vendor, name, until };
+        let Invitation { key, until, .. } = invitation;
+        let event = engineer_event(&invitation.vendor, &invitation.name, &key, EngineerChange::Invited);
         self.recorded_first(event, reply, Answer::Failed, move |core| {
-            let kept = core.doors.registry.invite(invitation, now).map_err(|error| failed(&error));
+            let kept = core.doors.registry.invite(invitation, now.wall).map_err(|error| failed(&error));
             match kept.and_then(|()| core.keep_registry()) {
                 Ok(()) => {
                     let code = code.code().to_string();
@@ -122,6 +136,23 @@ impl Core {
                 Err(fault) => Answer::Failed(fault),
             }
         });
+    }
+
+    /// An invitation that there is room for: tried on a copy, as the record shall tell of no other.
+    fn new_invitation(
+        &mut self,
+        vendor: String,
+        engineer: &Text,
+        now: Now,
+    ) -> Result<(Invitation, transport::Invitation), Fault> {
+        may_count_days(now)?;
+        self.keep_owed_registry()?;
+        let now = now.wall;
+        let code = self.new_code(&vendor, now)?;
+        let (key, until) = (KeyId::of_spki(&code.spki()), now.checked_add(INVITATION_LIFE).unwrap_or(now));
+        let invitation = Invitation { key, vendor, name: engineer.as_str().to_owned(), until };
+        self.doors.registry.clone().invite(invitation.clone(), now).map_err(|error| failed(&error))?;
+        Ok((invitation, code))
     }
 
     fn new_code(&mut self, vendor: &str, now: Timestamp) -> Result<transport::Invitation, Fault> {
@@ -142,7 +173,10 @@ impl Core {
         self.doors.end_of_key(key, now);
         let listed = self.doors.registry.revoke(key);
         let revoked = listed.or_else(|error| vouched.as_ref().map(Revoked::from).ok_or(error));
-        let Revoked { vendor, name } = revoked.map_err(|error| failed(&error))?;
+        let Revoked { vendor, name } = match revoked {
+            Ok(revoked) => revoked,
+            Err(error) => return self.revoked_before(key, &error),
+        };
         let barred = self.doors.registry.bar(key);
         let kept = self.keep_registry();
         self.witness.note(engineer_event(&vendor, &name, key, EngineerChange::Revoked));
@@ -152,16 +186,34 @@ impl Core {
         kept.map(|()| VendorsAnswer::Revoked {})
     }
 
-    /// An invited engineer's own key: recorded, kept, certified.
+    /// A key that is on no list: perhaps one whose revocation is not on disk yet, where a second try writes it.
+    fn revoked_before(&mut self, key: &KeyId, error: &RegistryError) -> Result<VendorsAnswer, Fault> {
+        let was_owed = self.doors.registry.owed().is_some();
+        self.keep_owed_registry()?;
+        if was_owed && self.doors.registry.is_barred(key) {
+            return Ok(VendorsAnswer::Revoked {});
+        }
+        Err(failed(error))
+    }
+
+    /// An invited engineer's own key: recorded, kept, certified. One of which it is known that it can be, and one at a time:
+    /// whoever is invited shall not fill the log with enrolments that are none.
     pub(super) fn enrol_engineer(
         &mut self,
         invitation: KeyId,
         key: &PublicKey,
         reply: oneshot::Sender<DoorsReply>,
     ) {
-        let now = self.session_now().wall;
-        let made = self.certificate(&invitation, key, now);
-        let (engineer, chain_pem) = match made {
+        let now = self.session_now();
+        let made = may_count_days(now).and_then(|()| {
+            self.keep_owed_registry()?;
+            self.certificate(&invitation, key, now.wall)
+        });
+        let made = made.and_then(|(engineer, chain_pem)| {
+            let held = self.doors.registry.begin(invitation, engineer.key).map_err(|error| failed(&error))?;
+            Ok((engineer, chain_pem, held))
+        });
+        let (engineer, chain_pem, held) = match made {
             Ok(made) => made,
             Err(fault) => return drop(reply.send(DoorsAnswer::Failed(fault).into())),
         };
@@ -169,7 +221,9 @@ impl Core {
         let failed_answer = |fault| DoorsReply::from(DoorsAnswer::Failed(fault));
         self.recorded_first(event, reply, failed_answer, move |core| {
             let enrolled =
-                core.doors.registry.enrol(&invitation, engineer, now).map_err(|error| failed(&error));
+                core.doors.registry.enrol(&invitation, engineer, now.wall).map_err(|error| failed(&error));
+            // Another may begin; so it may when this is dropped because it could not be recorded.
+            drop(held);
             match enrolled.and_then(|()| core.keep_registry()) {
                 Ok(()) => DoorsAnswer::Certificate { chain_pem }.into(),
                 Err(fault) => DoorsAnswer::Failed(fault).into(),
@@ -177,6 +231,7 @@ impl Core {
         });
     }
 
+    /// The certificate of an engineer who can be enrolled: tried on a copy.
     fn certificate(
         &mut self,
         invitation: &KeyId,
@@ -193,7 +248,10 @@ impl Core {
         let key = Certifiable::parse(key.der()).map_err(|error| failed(&error))?;
         let made = self.authority()?.engineer(&key, (&vendor, &name), contract, now);
         let (chain_pem, not_after) = made.map_err(|error| failed(&error))?;
-        Ok((Engineer { key: *key.id(), vendor, name, not_after }, chain_pem))
+        let engineer = Engineer { key: *key.id(), vendor, name, not_after };
+        let tried = self.doors.registry.clone().enrol(invitation, engineer.clone(), now);
+        tried.map_err(|error| failed(&error))?;
+        Ok((engineer, chain_pem))
     }
 
     /// A certificate for edge's own key.
@@ -220,9 +278,40 @@ impl Core {
         self.doors.authority.as_ref().ok_or_else(|| failed(&"there is no maintenance authority"))
     }
 
-    fn keep_registry(&self) -> Result<(), Fault> {
-        self.store.keep_door(DoorFile::Engineers, &self.doors.registry).map_err(|error| failed(&error))
+    /// Writes the registry; what could not be written is owed.
+    fn keep_registry(&mut self) -> Result<(), Fault> {
+        let kept = self.store.keep_door(DoorFile::Engineers, &self.doors.registry);
+        let was_owed = self.doors.registry.owed().is_some();
+        let again_at = self.session_now().elapsed.saturating_add(KEEP_AGAIN);
+        self.doors.registry.owe(kept.is_err().then_some(again_at));
+        if let Err(error) = &kept
+            && !was_owed
+        {
+            self.warn(format!(
+                "the list of engineers is not on disk, a restart would bring back the former: {error}"
+            ));
+        }
+        kept.map_err(|error| failed(&error))
     }
+
+    /// Writes the registry where the last write failed: nothing new before that, as a restart would undo a revocation.
+    fn keep_owed_registry(&mut self) -> Result<(), Fault> {
+        if self.doors.registry.owed().is_none() {
+            return Ok(());
+        }
+        self.keep_registry()
+    }
+}
+
+/// Invitations and certificates end on a day. By a clock that stands in the past ended invitations would count again, and
+/// by one that is ahead everybody enrolled would be forgotten: nobody is invited or enrolled by either.
+fn may_count_days(now: Now) -> Result<(), Fault> {
+    if now.trusted {
+        return Ok(());
+    }
+    let why =
+        "invitations go by the time, which is not trusted yet: set the clock, then `sekisho time trusted`";
+    Err(Fault::new(FaultKind::NotPermitted, why))
 }
 
 /// Whether a vendor may ask for maintenance.
@@ -254,4 +343,19 @@ fn engineer_event(vendor: &str, name: &str, key: &KeyId, change: EngineerChange)
 
 fn failed(error: &impl std::fmt::Display) -> Fault {
     Fault::new(FaultKind::Failed, error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_is_invited_or_enrolled_while_the_time_is_not_trusted() {
+        let wall = "2026-11-20T12:00:00+09:00".parse().unwrap();
+        let now = |trusted| Now { wall, elapsed: Duration::ZERO, trusted };
+        assert!(may_count_days(now(true)).is_ok());
+        let refused = may_count_days(now(false)).unwrap_err();
+        assert_eq!(refused.kind, FaultKind::NotPermitted);
+        assert!(refused.message.contains("sekisho time trusted"), "{refused:?}");
+    }
 }

@@ -149,11 +149,14 @@ impl Core {
             let why = format!("`{person}` is the last enrolled admin: nobody could enrol others any more");
             return Err(refused(why));
         }
+        // A second try, after a write that failed, finds nobody: the admin's code had the book written by then.
         self.doors.book.remove(person).map_err(says)?;
-        self.keep_book()?;
+        self.end_by_lost_factor(person);
+        let kept = self.keep_book();
+        // Told whether or not it is on disk: from now on the factor does not count.
         let change = PersonChange::Removed;
         self.witness.note(Event::Person { person: person.to_owned(), by: Some(admin), change });
-        Ok(PersonsAnswer::Removed {})
+        kept.map(|()| PersonsAnswer::Removed {})
     }
 
     /// Takes the code of somebody who may enrol others; gives the name.

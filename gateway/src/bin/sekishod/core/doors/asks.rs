@@ -233,6 +233,14 @@ impl Core {
         Ok(())
     }
 
+    /// Ends every session that a person said yes to whose second factor was taken away.
+    pub(in crate::core) fn end_by_lost_factor(&mut self, person: &str) {
+        let now = self.session_now();
+        for live in self.doors.sessions.values_mut() {
+            live.machine.handle_factor_lost(person, now);
+        }
+    }
+
     /// Names whoever says no: the person, when a code proves it; else the account, and whom it claims to be. Closing never
     /// fails on who somebody is.
     fn who_says_no(&mut self, peer: Peer, claim: Option<Claim>, session: &SessionId) -> String {

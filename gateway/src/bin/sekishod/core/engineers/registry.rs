@@ -2,6 +2,8 @@
 //! without IO; who calls makes it durable before what it says counts.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use gateway::wire::doors::{Engineer, Invitation, KeyId, Vouched};
 use jiff::{SignedDuration, Timestamp};
@@ -36,6 +38,9 @@ pub(crate) enum RegistryError {
     /// The key belongs to somebody.
     #[error("this key is enrolled already: make a new one")]
     Taken,
+    /// Its invitation, or its key, is being enrolled at this moment.
+    #[error("an enrolment by this invitation or of this key is under way: try again")]
+    UnderWay,
 }
 
 /// What a revocation took away.
@@ -60,6 +65,12 @@ pub(crate) struct Registry {
     /// Revoked keys: they stay out although a vendor's own authority vouches for them.
     #[serde(default)]
     barred: BTreeSet<KeyId>,
+    /// Invitations and keys whose enrolment is being recorded: for as long as who enrols holds the other end.
+    #[serde(skip)]
+    under_way: BTreeMap<KeyId, Weak<()>>,
+    /// The file is older than this registry: when to write it again.
+    #[serde(skip)]
+    owed: Option<Duration>,
 }
 
 impl Registry {
@@ -97,6 +108,28 @@ impl Registry {
         self.barred.remove(&engineer.key);
         self.engineers.insert(engineer.key, engineer);
         Ok(())
+    }
+
+    /// Lets one enrolment at a time by an invitation, and of a key, be recorded: until what this gives is dropped.
+    pub(crate) fn begin(&mut self, invitation: KeyId, key: KeyId) -> Result<Arc<()>, RegistryError> {
+        self.under_way.retain(|_, held| held.strong_count() > 0);
+        if self.under_way.contains_key(&invitation) || self.under_way.contains_key(&key) {
+            return Err(RegistryError::UnderWay);
+        }
+        let held = Arc::new(());
+        self.under_way.insert(invitation, Arc::downgrade(&held));
+        self.under_way.insert(key, Arc::downgrade(&held));
+        Ok(held)
+    }
+
+    /// Whether it was written down; if not, when to try again.
+    pub(crate) fn owe(&mut self, again_at: Option<Duration>) {
+        self.owed = again_at;
+    }
+
+    /// When to write it again, if the last write failed.
+    pub(crate) fn owed(&self) -> Option<Duration> {
+        self.owed
     }
 
     /// No longer takes a key or an invitation.
@@ -187,6 +220,31 @@ mod tests {
         assert_eq!(registry.engineers(now() + SignedDuration::from_hours(24)).count(), 0);
         registry.invite(invitation(b"j"), now()).unwrap();
         assert_eq!(registry.enrol(&KeyId::of_spki(b"j"), engineer(b"e"), now()), Err(RegistryError::Taken));
+    }
+
+    #[test]
+    fn one_enrolment_at_a_time_is_under_way() {
+        let key = |of: &[u8]| KeyId::of_spki(of);
+        let mut registry = Registry::default();
+        let held = registry.begin(key(b"i"), key(b"e")).unwrap();
+        assert_eq!(registry.begin(key(b"i"), key(b"f")), Err(RegistryError::UnderWay), "by this invitation");
+        assert_eq!(registry.begin(key(b"j"), key(b"e")), Err(RegistryError::UnderWay), "of this key");
+        let other = registry.begin(key(b"j"), key(b"f")).unwrap();
+        drop(held);
+        assert!(registry.begin(key(b"i"), key(b"e")).is_ok(), "recorded or not, it is free again");
+        assert_eq!(registry.under_way.len(), 4);
+        drop(other);
+        registry.begin(key(b"k"), key(b"g")).unwrap();
+        assert_eq!(registry.under_way.len(), 2, "what ended is forgotten");
+    }
+
+    #[test]
+    fn what_is_owed_to_the_disk_is_not_written_there() {
+        let mut registry = Registry::default();
+        registry.owe(Some(Duration::from_secs(1)));
+        let _held = registry.begin(KeyId::of_spki(b"i"), KeyId::of_spki(b"e")).unwrap();
+        let kept: Registry = serde_json::from_str(&serde_json::to_string(&registry).unwrap()).unwrap();
+        assert_eq!((kept.owed(), kept.under_way.len()), (None, 0));
     }
 
     #[test]
