@@ -79,7 +79,21 @@ fn an_engineer_who_stays_away_ends_it_and_one_who_comes_back_does_not() {
     assert!(echoes(&mut streams[1], b"of him who stays"));
     let (answer, socket) = edge.connect_to(&gone);
     assert!(matches!(answer, DoorsAnswer::Failed(_)) && socket.is_none(), "{answer:?}");
+    with_the_factor_goes_what_it_opened(&ready, &stays, &mut streams[1]);
     ready.site.assert_verified();
+}
+
+/// A phone is lost: the session that its owner said yes to ends with the factor.
+fn with_the_factor_goes_what_it_opened(ready: &Ready, session: &SessionId, stream: &mut TcpStream) {
+    let remove = ready.site.sekisho(&["person", "remove", "taro", "--by", "hana"]);
+    with_input(remove, &ready.hana.code(0)).succeeded();
+    let begun = Instant::now();
+    while shown(ready, session)["state"] == "open" {
+        assert!(begun.elapsed() < Duration::from_secs(5), "what he said yes to goes on");
+        thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(shown(ready, session)["why"], "revoked");
+    assert!(!echoes(stream, b"after the end"));
 }
 
 #[test]
