@@ -389,7 +389,7 @@ mod tests {
         let listener = UnixListener::bind(&path).unwrap();
         let recorder = Recorder::start(path, Role::Core);
         let stopping = Event::RoleStopping { role: Role::Core };
-        // Killed before it answers, twice, and another comes up at once.
+        // Killed before it answers the first time; another comes up at once.
         let role = tokio::spawn(served(listener, vec![false, true, true]));
         recorder.note(Event::LogRoom {});
         assert_eq!(recorder.record(stopping.clone()).await.unwrap(), Some(3));
