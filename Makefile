@@ -85,8 +85,9 @@ lint: setup ## formatting, clippy, and cargo-deny where it is installed
 	if cargo deny fetch db; then cargo deny --locked check advisories; \
 	else { set +x; } 2>/dev/null; echo "lint: WARNING: the advisory database cannot be reached; advisories were NOT checked"; fi
 
+# With the examples come the features of the tests, and with these what clippy built is used again.
 doc: setup ## the API documentation, private items included; a warning is an error
-	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --lib --bins --examples --no-deps --document-private-items
 
 dashboards: ## write dashboards, rules, alerts and runbooks anew (ARGS=--check only compares)
 	cargo run --locked --quiet -p dashboard --bin dashboards -- $(ARGS)

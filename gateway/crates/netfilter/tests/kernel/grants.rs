@@ -10,8 +10,10 @@ use policy::ruleset::{Mark, Ruleset};
 use crate::namespace::{in_namespace, run};
 use crate::sample::{example, live_marks};
 
-const SLACK: Duration = Duration::from_secs(3);
-const MINUTE: Duration = Duration::from_secs(60);
+/// What a load and a comparison may take where the processor is emulated and shared. Foreign ends are off by an hour here.
+const SLACK: Duration = Duration::from_secs(30);
+/// How long a grant of these tests is open: longer than any of them takes there.
+const LIFE: Duration = Duration::from_secs(600);
 
 fn grant(mark: u32, address: &str, protocol: GrantProtocol) -> Grant {
     let address: IpAddr = address.parse().unwrap();
@@ -20,9 +22,9 @@ fn grant(mark: u32, address: &str, protocol: GrantProtocol) -> Grant {
 
 fn some() -> GrantSet {
     GrantSet::from([
-        (grant(1, "192.168.10.10", GrantProtocol::Tcp), MINUTE),
-        (grant(1, "fd51:7ec5:0:10::10", GrantProtocol::Tcp), MINUTE),
-        (grant(2, "192.168.10.11", GrantProtocol::Udp), Duration::from_millis(12_345)),
+        (grant(1, "192.168.10.10", GrantProtocol::Tcp), LIFE),
+        (grant(1, "fd51:7ec5:0:10::10", GrantProtocol::Tcp), LIFE),
+        (grant(2, "192.168.10.11", GrantProtocol::Udp), Duration::from_millis(512_345)),
     ])
 }
 
@@ -37,12 +39,15 @@ fn loaded() -> (Netfilter, Ruleset, LiveSet) {
 fn grants_are_opened_read_back_and_ended() {
     in_namespace(|| {
         let (mut kernel, ruleset, live) = loaded();
+        let begun = Instant::now();
         kernel.add_grants(&some()).unwrap();
         let found = kernel.grants().unwrap();
+        // An end is rounded to ticks of the kernel, of 10 ms at the longest.
+        let gone = begun.elapsed() + Duration::from_millis(20);
         assert!(found.keys().eq(some().keys()), "{found:?}");
         for (grant, life) in some() {
             let left = found[&grant].unwrap();
-            assert!(left <= life && life - left < SLACK, "{grant}: {left:?} of {life:?}");
+            assert!(left <= life && life - left <= gone, "{grant}: {left:?} of {life:?} after {gone:?}");
         }
         assert_eq!(kernel.verify(&ruleset, &live, SLACK).unwrap(), []);
         let one = grant(1, "192.168.10.10", GrantProtocol::Tcp);
@@ -58,18 +63,19 @@ fn grants_are_opened_all_or_none_and_never_twice() {
     in_namespace(|| {
         let (mut kernel, ruleset, live) = loaded();
         let first = grant(2, "192.168.10.11", GrantProtocol::Udp);
-        kernel.add_grants(&GrantSet::from([(first, MINUTE)])).unwrap();
+        let begun = Instant::now();
+        kernel.add_grants(&GrantSet::from([(first, LIFE)])).unwrap();
         let error = kernel.add_grants(&some()).unwrap_err();
         let GrantError::Apply(ApplyError::Refused { refusal, .. }) = error else { panic!("{error}") };
         assert_eq!(refusal.errno, Errno::EXIST);
         assert!(kernel.grants().unwrap().keys().eq([&first]), "the others were not opened");
         let left = kernel.grants().unwrap()[&first].unwrap();
-        assert!(left > Duration::from_secs(50), "the first keeps its end: {left:?}");
+        let gone = begun.elapsed() + Duration::from_millis(20);
+        assert!(left <= LIFE && LIFE - left <= gone, "the first keeps its end: {left:?}");
         assert_eq!(kernel.verify(&ruleset, &live, SLACK).unwrap(), []);
-        let many =
-            (0..1_025_u32).map(|mark| (grant(mark, "192.0.2.1", GrantProtocol::Tcp), MINUTE)).collect();
+        let many = (0..1_025_u32).map(|mark| (grant(mark, "192.0.2.1", GrantProtocol::Tcp), LIFE)).collect();
         assert!(matches!(kernel.add_grants(&many), Err(GrantError::TooMany)));
-        let wrong = GrantSet::from([(Grant { mark: Mark(7), ..first }, MINUTE)]);
+        let wrong = GrantSet::from([(Grant { mark: Mark(7), ..first }, LIFE)]);
         assert!(matches!(kernel.add_grants(&wrong), Err(GrantError::NotAGrant { .. })));
     });
 }
@@ -169,7 +175,7 @@ fn grants_end_beside_loads_and_comparisons_and_never_come_back() {
         let (mut kernel, ruleset, live) = loaded();
         let all: Vec<Grant> =
             (0..COUNT).map(|mark| grant(mark, "192.168.10.10", GrantProtocol::Tcp)).collect();
-        kernel.add_grants(&all.iter().map(|grant| (*grant, MINUTE)).collect()).unwrap();
+        kernel.add_grants(&all.iter().map(|grant| (*grant, LIFE)).collect()).unwrap();
         let (mut ender, mut witness) = (kernel.grant_ender().unwrap(), Netfilter::open().unwrap());
         let (first, last) = all.split_at(all.len() - 1);
         let (is_over, loads) = (AtomicBool::new(false), AtomicUsize::new(0));
@@ -189,7 +195,9 @@ fn grants_end_beside_loads_and_comparisons_and_never_come_back() {
                         std::thread::sleep(Duration::from_millis(25));
                     }
                     // On an emulated machine a load takes as long as all these endings: they wait for some.
-                    while loads.load(Ordering::Relaxed) < count / 4 && begun.elapsed() < MINUTE {
+                    while loads.load(Ordering::Relaxed) < count / 4
+                        && begun.elapsed() < Duration::from_secs(60)
+                    {
                         std::thread::sleep(Duration::from_millis(5));
                     }
                 }
