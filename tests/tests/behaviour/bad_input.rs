@@ -363,6 +363,9 @@ fn a_damaged_state_is_kept_aside_and_closes() {
     assert_eq!(status["state"], "closed", "{status}");
     assert!(status["warnings"].to_string().contains("damaged"), "{status}");
     assert!(site.state().join("applied.damaged-1").exists());
+    // Nothing is forwarded, and a kernel that does not forward takes no redirects for that.
+    let held = |name| site.lab().gateway().namespace().sysctl(name).unwrap();
+    assert_eq!(["ipv4/ip_forward", "ipv4/conf/all/accept_redirects"].map(held), ["0", "0"]);
     site.assert_verified();
     let forbidden: Vec<_> = Stream::start(site.lab(), Kind::Udp, "ct", "pacs", 5000, 200).collect();
     thread::sleep(Duration::from_millis(300));

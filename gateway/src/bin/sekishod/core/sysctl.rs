@@ -3,6 +3,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 
 use thiserror::Error;
 
@@ -109,8 +110,12 @@ pub(crate) fn is_ledgers(name: &str) -> bool {
     LEDGER.iter().any(|end| name.ends_with(end))
 }
 
+/// What our own switching of forwarding resets for a moment must not be taken for somebody else's change.
+static SWITCHING: Mutex<()> = Mutex::new(());
+
 /// Asks for the settings of the whole box.
 pub(crate) fn general() -> Asserted {
+    let _switching = SWITCHING.lock().unwrap_or_else(PoisonError::into_inner);
     let mut asserted = Asserted::default();
     GENERAL.iter().for_each(|(name, value)| asserted.assert(name, value));
     asserted
@@ -135,12 +140,17 @@ pub(crate) fn reverse_path(interface: &str) -> Option<u8> {
     std::fs::read_to_string(path).ok()?.trim().parse().ok()
 }
 
-/// Switches forwarding of both families.
+/// Switches forwarding of both families. A box that does not forward takes redirects, says the kernel (ip-sysctl,
+/// `accept_redirects`), and resets that with each switch: ours takes none either way.
 pub(crate) fn forwarding(on: bool) -> Asserted {
+    let _switching = SWITCHING.lock().unwrap_or_else(PoisonError::into_inner);
     let value = if on { "1" } else { "0" };
     let mut asserted = Asserted::default();
     asserted.assert("net/ipv4/ip_forward", value);
     asserted.assert("net/ipv6/conf/all/forwarding", value);
+    if asserted.changed.iter().any(|changed| changed.name == "net.ipv4.ip_forward") {
+        asserted.failed.extend(assert("net/ipv4/conf/all/accept_redirects", "0").err());
+    }
     asserted
 }
 
