@@ -31,7 +31,19 @@ pub fn test_executables(workspace: &Path, package: &str) -> Result<Vec<(String, 
 
 fn cargo(workspace: &Path, arguments: &[&str]) -> Result<String, VmError> {
     let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    host::output(Command::new(program).args(arguments).current_dir(workspace))
+    let mut command = Command::new(program);
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(is_of_one_package) {
+            command.env_remove(name);
+        }
+    }
+    host::output(command.args(arguments).current_dir(workspace))
+}
+
+/// Whether cargo, or nextest in its place, tells this to the programs of one package. A cargo that inherits it takes it for
+/// a change (ring's build script asks for some of these), and builds half the workspace anew beside the other tests.
+fn is_of_one_package(variable: &str) -> bool {
+    variable == "OUT_DIR" || ["CARGO_MANIFEST_", "CARGO_PKG_"].iter().any(|begin| variable.starts_with(begin))
 }
 
 /// Reads `cargo metadata`: the manifest of a package and the names of its integration tests.
@@ -63,6 +75,16 @@ fn is_test(target: &Value) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn cargo_inherits_nothing_of_one_package_and_all_else() {
+        for own in ["CARGO_MANIFEST_DIR", "CARGO_MANIFEST_LINKS", "CARGO_PKG_VERSION_PRE", "OUT_DIR"] {
+            assert!(is_of_one_package(own), "{own}");
+        }
+        for other in ["CARGO", "CARGO_HOME", "CARGO_TARGET_DIR", "CARGO_INCREMENTAL", "PATH"] {
+            assert!(!is_of_one_package(other), "{other}");
+        }
+    }
 
     #[test]
     fn only_this_packages_test_targets_with_an_executable_count() {
