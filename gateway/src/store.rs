@@ -31,6 +31,8 @@ const APPLIED: &str = "applied";
 const CANDIDATE: &str = "candidate";
 const LEDGER_FLOOR: &str = "ledger-floor";
 const TIME: &str = "time";
+/// Between the name of a file that was kept aside and its number.
+const ASIDE: &str = ".damaged-";
 
 /// A policy at rest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -104,6 +106,14 @@ pub enum StoreError {
         kept: PathBuf,
         /// What is wrong with it.
         why: String,
+    },
+    /// A file was damaged and kept aside at some time before, and nothing has taken its place.
+    #[error("`{}` is missing: it was damaged, and is kept as `{}`", path.display(), kept.display())]
+    Lost {
+        /// The file.
+        path: PathBuf,
+        /// Where it is now.
+        kept: PathBuf,
     },
 }
 
@@ -247,12 +257,20 @@ impl Store {
         self.write_json(TIME, record)
     }
 
-    /// What was kept of the doors.
+    /// What was kept of the doors; `None` on a box that never kept it. A file kept aside is missed until another takes its
+    /// place or somebody removes it: else a revoked key would be forgotten by starting twice.
     ///
     /// # Errors
-    /// When the file is damaged (it is then kept aside) or cannot be read.
+    /// When the file is damaged (it is then kept aside), was so at some time before, or cannot be read.
     pub fn door<T: DeserializeOwned>(&self, file: DoorFile) -> Result<Option<T>, StoreError> {
-        self.read_json(file.name())
+        let name = file.name();
+        match self.read_json(name)? {
+            Some(value) => Ok(Some(value)),
+            None => match self.kept_aside(name)? {
+                Some(kept) => Err(StoreError::Lost { path: self.path(name), kept }),
+                None => Ok(None),
+            },
+        }
     }
 
     /// Keeps something of the doors.
@@ -317,8 +335,24 @@ impl Store {
         }
     }
 
+    /// A file that was kept aside under this name: the last one, where there are several.
+    fn kept_aside(&self, name: &str) -> Result<Option<PathBuf>, StoreError> {
+        let failed = |source| io_error("list", &self.directory, source);
+        let prefix = format!("{name}{ASIDE}");
+        let mut last = None;
+        for entry in fs::read_dir(&self.directory).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let file_name = entry.file_name();
+            let number = file_name.to_str().and_then(|file_name| file_name.strip_prefix(&prefix));
+            if let Some(number) = number.and_then(|number| number.parse::<u32>().ok()) {
+                last = last.max(Some((number, entry.path())));
+            }
+        }
+        Ok(last.map(|(_, path)| path))
+    }
+
     fn free_name(&self, name: &str) -> PathBuf {
-        let numbered = |number: u32| self.path(&format!("{name}.damaged-{number}"));
+        let numbered = |number: u32| self.path(&format!("{name}{ASIDE}{number}"));
         (1..1000).map(numbered).find(|path| !path.exists()).unwrap_or_else(|| numbered(0))
     }
 

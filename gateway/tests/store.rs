@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use gateway::store::{Store, StoreError, Stored, TimeRecord};
+use gateway::store::{DoorFile, Store, StoreError, Stored, TimeRecord};
 use gateway::wire::SourceTexts;
 use jiff::Timestamp;
 use policy::ledger::Ledger;
@@ -164,4 +164,33 @@ fn a_full_disk_refuses_a_candidate_and_keeps_what_is_applied() {
     fs::write(disk.path().join("filler"), vec![0; 1 << 20]).unwrap_err();
     store.commit().unwrap();
     assert_eq!(name(&store).as_deref(), Some("c"), "a commit takes no room");
+}
+
+#[test]
+fn what_a_door_kept_is_missed_until_another_takes_its_place_or_it_is_removed() {
+    let (directory, store) = open();
+    let state = directory.path().join("state");
+    let read = || store.door::<u32>(DoorFile::GrantMarks);
+    assert_eq!(read().unwrap(), None, "a new box");
+    fs::write(state.join("grant-marks"), b"12x").unwrap();
+    assert!(matches!(read(), Err(StoreError::Damaged { .. })));
+    fs::write(state.join("grant-marks.damaged-7"), b"later").unwrap();
+    for _ in 0..2 {
+        let Err(StoreError::Lost { path, kept }) = read() else {
+            panic!("an empty one was begun in silence")
+        };
+        let places = ["grant-marks", "grant-marks.damaged-7"].map(|name| state.join(name));
+        assert_eq!([path, kept], places);
+    }
+    store.keep_door(DoorFile::GrantMarks, &3_u32).unwrap();
+    assert_eq!(read().unwrap(), Some(3), "another took its place");
+    for name in ["grant-marks", "grant-marks.damaged-1", "grant-marks.damaged-7"] {
+        fs::remove_file(state.join(name)).unwrap();
+    }
+    // Neither is a file kept aside of this one.
+    for name in ["grant-marks.damaged-x", "engineers.damaged-1"] {
+        fs::write(state.join(name), b"?").unwrap();
+    }
+    assert_eq!(read().unwrap(), None);
+    assert!(matches!(store.door::<u32>(DoorFile::Engineers), Err(StoreError::Lost { .. })));
 }

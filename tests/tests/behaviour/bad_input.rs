@@ -375,3 +375,31 @@ fn a_damaged_state_is_kept_aside_and_closes() {
     site.apply(&good());
     site.assert_verified();
 }
+
+#[test]
+fn doors_that_were_damaged_stay_shut_and_the_policy_stays_in_force() {
+    let mut site = in_force();
+    let file = |name: &str| site.state().join(name);
+    let (engineers, kept) = (file("engineers"), file("engineers.damaged-1"));
+    site.kill_core();
+    fs::write(&engineers, b"{\"engineers\": {").unwrap();
+    // The second start finds no file: what was revoked in it is not forgotten for that.
+    for said in ["is damaged", "is missing: it was damaged"] {
+        site.start_core();
+        let status = site.status();
+        assert_eq!(status["state"], "applied", "{status}");
+        assert!(status["warnings"].to_string().contains(said), "{status}");
+        for ask in [&["vendor", "list"][..], &["person", "list"]] {
+            site.run(ask).failed(FAILED, &["doors stay shut", "engineers.damaged-1", "sekisho restore"]);
+        }
+        let traffic: Vec<_> = Stream::start(site.lab(), Kind::Udp, "ct", "pacs", 5000, 200).collect();
+        traffic.iter().for_each(|stream| stream.wait(5));
+        assert_whole(traffic, |_| None);
+        site.assert_verified();
+        site.kill_core();
+        assert!(kept.exists() && !engineers.exists());
+    }
+    fs::remove_file(&kept).unwrap();
+    site.start_core();
+    assert_eq!(site.run(&["vendor", "list"]).code, Some(0));
+}

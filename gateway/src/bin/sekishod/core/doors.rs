@@ -10,11 +10,13 @@ mod turn;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use gateway::store::{DoorFile, Store, StoreError};
+use gateway::store::{DoorFile, Store};
 use gateway::wire::doors::{KeyId, SESSIONS_MAX, SessionId, SessionState, Standing, Vouched};
 use gateway::wire::persons::SessionRow;
+use gateway::wire::{Fault, FaultKind};
 use jiff::Timestamp;
 use netfilter::grants::Grant;
+use serde::de::DeserializeOwned;
 use session::{Now, Session, State};
 use tokio::sync::watch;
 
@@ -54,6 +56,19 @@ pub(super) struct Doors {
     plan: Option<Plan>,
     /// The record role is being asked whether it lives.
     is_beating: bool,
+    /// Why something that was kept cannot be read. Nobody comes in by what is left: a factor, a revocation or a mark that
+    /// was used may be missing from it.
+    unreadable: Vec<String>,
+}
+
+/// The doors as they were kept.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) doors: Doors,
+    /// Sessions of a former run: they are over.
+    pub(super) left: Vec<SessionId>,
+    /// What somebody should hear of.
+    pub(super) troubles: Vec<String>,
 }
 
 /// A session.
@@ -72,13 +87,21 @@ struct Live {
 }
 
 impl Doors {
-    /// Reads what was kept. Sessions of a former run are given back: they are over.
-    pub(super) fn open(store: &Store) -> Result<(Self, Vec<SessionId>), StoreError> {
-        let left: Vec<SessionId> = store.door(DoorFile::Sessions)?.unwrap_or_default();
+    /// Reads what was kept. What cannot be read keeps the doors shut, and never the policy from being in force.
+    pub(super) fn open(store: &Store) -> Opened {
+        let mut unreadable = Vec::new();
+        // The mark is read again when it is needed; that it can be is better known now.
+        kept::<u32>(store, DoorFile::GrantMarks, &mut unreadable);
+        let book = kept(store, DoorFile::Persons, &mut unreadable).unwrap_or_default();
+        let registry = kept(store, DoorFile::Engineers, &mut unreadable).unwrap_or_default();
+        let authority = kept(store, DoorFile::Authority, &mut unreadable);
+        let mut troubles = unreadable.clone();
+        // Nothing counts by these: without them the log misses how sessions of a former run ended.
+        let left: Vec<SessionId> = kept(store, DoorFile::Sessions, &mut troubles).unwrap_or_default();
         let doors = Doors {
-            book: store.door(DoorFile::Persons)?.unwrap_or_default(),
-            registry: store.door(DoorFile::Engineers)?.unwrap_or_default(),
-            authority: store.door(DoorFile::Authority)?,
+            book,
+            registry,
+            authority,
             sessions: BTreeMap::new(),
             pace: Pace::default(),
             changed: watch::Sender::new(0),
@@ -86,8 +109,24 @@ impl Doors {
             untold: BTreeSet::new(),
             plan: None,
             is_beating: false,
+            unreadable,
         };
-        Ok((doors, left))
+        Opened { doors, left, troubles }
+    }
+
+    /// Whether all that was kept is known.
+    ///
+    /// # Errors
+    /// When something is not: what to do about it.
+    pub(super) fn whole(&self) -> Result<(), Fault> {
+        if self.unreadable.is_empty() {
+            return Ok(());
+        }
+        let why = format!(
+            "the doors stay shut: {}; restore a backup (sekisho restore), or remove the file kept aside to begin without what it held, then restart sekisho-core",
+            self.unreadable.join("; ")
+        );
+        Err(Fault::new(FaultKind::Failed, why))
     }
 
     /// Hears of every change.
@@ -148,6 +187,14 @@ impl Doors {
             self.sessions.remove(&id);
         }
     }
+}
+
+/// What was kept in a file; why it cannot be read is put with the others.
+fn kept<T: DeserializeOwned>(store: &Store, file: DoorFile, unreadable: &mut Vec<String>) -> Option<T> {
+    store.door(file).unwrap_or_else(|error| {
+        unreadable.push(error.to_string());
+        None
+    })
 }
 
 impl Live {

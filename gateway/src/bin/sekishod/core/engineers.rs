@@ -31,6 +31,9 @@ const KEEP_AGAIN: Duration = Duration::from_secs(10);
 impl Core {
     /// One question of an admin's about vendors.
     pub(super) fn vendors(&mut self, ask: VendorsAsk, reply: oneshot::Sender<Answer>) {
+        if let Err(fault) = self.doors.whole() {
+            return drop(reply.send(Answer::Failed(fault)));
+        }
         let result = match ask {
             VendorsAsk::List {} => {
                 // The command line lists before it revokes: a second try comes as far as here.

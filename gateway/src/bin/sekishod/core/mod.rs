@@ -45,7 +45,7 @@ use self::around::{Around, Found};
 use self::carrier::Carrier;
 pub(crate) use self::carrier::DataPath;
 use self::control_thread::ControlThread;
-use self::doors::{Doors, DoorsLetter, Service};
+use self::doors::{Doors, DoorsLetter, Opened, Service};
 use self::kernel::Kernel;
 use self::kill_switch::KillSwitch;
 use self::measure::{Looked, Neighbourhood, Totals};
@@ -240,7 +240,7 @@ impl Core {
         let Tools { recorder, ready, around, carrier } = tools;
         let clocks = Clocks::start();
         let now = clocks.now();
-        let (doors, left) = Doors::open(&store)?;
+        let Opened { doors, left, troubles } = Doors::open(&store);
         let last = last_applied(&store);
         let damage = last.as_ref().err().filter(|why| *why != NO_POLICY).cloned();
         let trusted = time::still_trusted(&store, now.wall);
@@ -282,6 +282,7 @@ impl Core {
         if let Some(why) = damage {
             core.warn(why);
         }
+        troubles.into_iter().for_each(|what| core.trouble(what));
         core.shut_doors(&left);
         Ok(core)
     }

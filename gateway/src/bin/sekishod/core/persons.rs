@@ -22,6 +22,9 @@ const ADMIN_ROLE: &str = "admin";
 impl Core {
     /// One question about persons.
     pub(super) fn persons(&mut self, peer: Peer, ask: PersonsAsk, reply: oneshot::Sender<Answer>) {
+        if let Err(fault) = self.doors.whole() {
+            return drop(reply.send(Answer::Failed(fault)));
+        }
         let result = match ask {
             PersonsAsk::List {} => Ok(PersonsAnswer::Persons(self.list_persons())),
             PersonsAsk::Enrol { person, by } => {

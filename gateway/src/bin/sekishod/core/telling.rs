@@ -59,7 +59,7 @@ impl Core {
         }
     }
 
-    fn trouble(&mut self, what: String) {
+    pub(super) fn trouble(&mut self, what: String) {
         self.witness.note(Event::Trouble { what: events::event::text(&what) });
         self.warn(what);
     }

@@ -21,6 +21,13 @@ use crate::server::Peer;
 impl Core {
     /// One question of edge's.
     pub(in crate::core) fn door(&mut self, DoorsLetter { ask, reply }: DoorsLetter) {
+        // The tunnel's peers stand in the policy; nothing else of a door is known for certain.
+        if !matches!(ask, DoorsAsk::Tunnel { .. })
+            && let Err(fault) = self.doors.whole()
+        {
+            // Edge may have gone.
+            return drop(reply.send(DoorsReply::from(DoorsAnswer::Failed(fault))));
+        }
         let answer = match ask {
             DoorsAsk::Request { engineer, vouched, target, purpose, duration_s } => self
                 .ask_for_session((engineer, vouched), &target, &purpose, duration_s)
@@ -160,7 +167,8 @@ impl Core {
             SessionsAsk::Show { session } => Ok(session),
             SessionsAsk::Approve { session, digest, proof } => {
                 let proof = self.keyed(proof);
-                self.approve(&session, &digest, &proof).map(|()| session)
+                let whole = self.doors.whole();
+                whole.and_then(|()| self.approve(&session, &digest, &proof)).map(|()| session)
             }
             SessionsAsk::Deny { session, why, by } => {
                 let by = self.who_says_no(peer, by, &session);

@@ -26,6 +26,10 @@ impl Core {
             .into_iter()
             .map(|(state, sessions)| Sample::new(Family::SessionStates, &[state], count(sessions)))
             .collect();
+        if self.doors.whole().is_err() {
+            // Not known is not none.
+            return samples;
+        }
         let enrolled = self.doors.book.enrolled();
         let locked = enrolled.filter(|person| self.doors.book.is_locked(person, now.wall)).count();
         let persons = [("enrolled", self.doors.book.enrolled().count()), ("locked", locked)];
@@ -35,6 +39,7 @@ impl Core {
 
     /// Who of those that the policy gives a role could prove himself now. Passkeys are not taken here yet.
     pub(super) fn factors(&self) -> Option<Factors> {
+        self.doors.whole().ok()?;
         let plan = self.enforcer.standing().policy()?;
         let (book, now) = (&self.doors.book, self.session_now().wall);
         let meant = |person: &&policy::model::Person| {
