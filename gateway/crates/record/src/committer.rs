@@ -59,6 +59,8 @@ pub struct Status {
     pub broken: Option<String>,
     /// Entries refused since it was opened.
     pub refused: u64,
+    /// How long the group of entries under way takes already: a disk that hangs fails nothing.
+    pub at_work: Option<Duration>,
 }
 
 /// The running thread. Dropping it seals the log and ends.
@@ -79,6 +81,8 @@ pub struct Handle {
 struct Shared {
     waiting_bytes: AtomicUsize,
     status: Mutex<Status>,
+    /// When the group under way began.
+    began: Mutex<Option<Instant>>,
 }
 
 impl Committer {
@@ -88,8 +92,11 @@ impl Committer {
     /// When no thread can be made.
     pub fn start(log: Log, interval: Duration) -> io::Result<Self> {
         let (jobs, queue) = sync_channel(WAITING_MAX);
-        let shared =
-            Arc::new(Shared { waiting_bytes: AtomicUsize::new(0), status: Mutex::new(status(&log, 0)) });
+        let shared = Arc::new(Shared {
+            waiting_bytes: AtomicUsize::new(0),
+            status: Mutex::new(status(&log, 0)),
+            began: Mutex::default(),
+        });
         let mut worker = Worker { log, interval, shared: Arc::clone(&shared), due: None, refused: 0 };
         let thread =
             std::thread::Builder::new().name("committer".to_owned()).spawn(move || worker.run(&queue))?;
@@ -186,7 +193,10 @@ impl Handle {
     /// Says how the log is.
     #[must_use]
     pub fn status(&self) -> Status {
-        self.shared.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let mut status = self.shared.status.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let began = *self.shared.began.lock().unwrap_or_else(PoisonError::into_inner);
+        status.at_work = began.map(|began| began.elapsed());
+        status
     }
 }
 
@@ -227,6 +237,7 @@ impl Worker {
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => break,
             };
+            self.at_work(true);
             if let Some(job) = first
                 && self.work(job, queue)
             {
@@ -235,6 +246,7 @@ impl Worker {
             if self.due.is_some_and(|due| due <= Instant::now()) {
                 let _ = self.seal();
             }
+            self.at_work(false);
         }
         let _ = self.seal();
     }
@@ -315,6 +327,10 @@ impl Worker {
         }
     }
 
+    fn at_work(&self, is_at_work: bool) {
+        *self.shared.began.lock().unwrap_or_else(PoisonError::into_inner) = is_at_work.then(Instant::now);
+    }
+
     fn tell(&self) {
         *self.shared.status.lock().unwrap_or_else(PoisonError::into_inner) = status(&self.log, self.refused);
     }
@@ -329,5 +345,6 @@ fn status(log: &Log, refused: u64) -> Status {
         full: log.full(),
         broken: log.broken().map(str::to_owned),
         refused,
+        at_work: None,
     }
 }

@@ -111,7 +111,16 @@ pub enum Fault {
 /// Verifies a log. `earlier` are signed checkpoints of it that were kept elsewhere.
 #[must_use]
 pub fn verify(directory: &Path, key: &VerifierKey, earlier: &[Vec<u8>]) -> Report {
-    settle(directory, key, earlier, Edge::empty(), true).0
+    settle(directory, key, Earlier { notes: earlier, met: None }, Edge::empty(), true).0
+}
+
+/// Checkpoints that the log must still hold.
+#[derive(Clone, Copy, Debug)]
+struct Earlier<'a> {
+    /// As they were kept elsewhere.
+    notes: &'a [Vec<u8>],
+    /// The last one that this process found good.
+    met: Option<&'a Checkpoint>,
 }
 
 /// Verifies a log again and again; entries under full bundles that were found good are not read a second time.
@@ -121,18 +130,19 @@ pub struct Watchdog {
     key: VerifierKey,
     /// The tree up to the last full bundle that was good.
     good: Edge,
+    /// The last checkpoint that was good: no later one may forget it, also when everything is read again.
+    met: Option<Checkpoint>,
 }
 
 impl Watchdog {
     /// Begins.
     #[must_use]
     pub fn new(directory: &Path, key: VerifierKey) -> Self {
-        Watchdog { directory: directory.to_owned(), key, good: Edge::empty() }
+        Watchdog { directory: directory.to_owned(), key, good: Edge::empty(), met: None }
     }
 
     /// Verifies everything.
     pub fn check_all(&mut self) -> Report {
-        self.good = Edge::empty();
         self.check(true)
     }
 
@@ -142,8 +152,14 @@ impl Watchdog {
     }
 
     fn check(&mut self, is_whole: bool) -> Report {
-        let (report, good) = settle(&self.directory, &self.key, &[], self.good.clone(), is_whole);
-        self.good = good;
+        let from = if is_whole { Edge::empty() } else { self.good.clone() };
+        let earlier = Earlier { notes: &[], met: self.met.as_ref() };
+        let (report, good) = settle(&self.directory, &self.key, earlier, from, is_whole);
+        // Behind a fault nothing is good: each later run meets it again.
+        if report.is_good() {
+            self.good = good;
+            self.met.clone_from(&report.checkpoint);
+        }
         report
     }
 }
@@ -153,7 +169,7 @@ impl Watchdog {
 fn settle(
     directory: &Path,
     key: &VerifierKey,
-    earlier: &[Vec<u8>],
+    earlier: Earlier<'_>,
     from: Edge,
     is_whole: bool,
 ) -> (Report, Edge) {
@@ -182,7 +198,7 @@ fn has_grown(directory: &Path, report: &Report) -> bool {
 fn run(
     directory: &Path,
     key: &VerifierKey,
-    earlier: &[Vec<u8>],
+    earlier: Earlier<'_>,
     from: Edge,
     is_whole: bool,
 ) -> (Report, Edge) {
@@ -223,8 +239,9 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn read_earlier(&mut self, key: &VerifierKey, earlier: &[Vec<u8>]) {
-        for (number, note) in (1..).zip(earlier) {
+    fn read_earlier(&mut self, key: &VerifierKey, earlier: Earlier<'_>) {
+        self.expected.extend(earlier.met.cloned());
+        for (number, note) in (1..).zip(earlier.notes) {
             match Checkpoint::open(note, key) {
                 Ok(checkpoint) => self.expected.push(checkpoint),
                 Err(source) => self.fault(Fault::Earlier { number, source }),

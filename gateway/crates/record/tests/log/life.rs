@@ -3,6 +3,8 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use crate::common::{entry, fill, open, scratch, try_open};
@@ -333,6 +335,59 @@ fn a_log_that_grows_is_verified_while_it_grows() {
     fs::write(&bundle, bytes).unwrap();
     assert!(watchdog.check_new().is_good());
     assert!(!watchdog.check_all().is_good());
+}
+
+#[test]
+fn a_log_put_back_to_an_earlier_state_is_not_forgotten_by_reading_it_all() {
+    for (earlier, later) in [(300, 900), (900, 901), (1, 2)] {
+        let directory = scratch();
+        let mut log = open(directory.path());
+        fill(&mut log, earlier);
+        log.seal().unwrap();
+        let [before, after] = ["before", "after"].map(|name| directory.path().with_extension(name));
+        let copy = |from: &Path, to: &Path| {
+            let _ = fs::remove_dir_all(to);
+            assert!(Command::new("cp").arg("-a").args([from, to]).status().unwrap().success());
+        };
+        copy(directory.path(), &before);
+        fill(&mut log, later);
+        log.seal().unwrap();
+        copy(directory.path(), &after);
+        let mut watchdog = Watchdog::new(directory.path(), public_key(directory.path()).unwrap());
+        assert!(watchdog.check_all().is_good());
+        copy(&before, directory.path());
+        // By itself it is in order: only who saw more of it knows.
+        assert!(verify(directory.path(), &public_key(directory.path()).unwrap(), &[]).is_good());
+        for round in 0..2 {
+            let [all, new] = [watchdog.check_all(), watchdog.check_new()];
+            for report in [all, new] {
+                assert!(!report.is_good(), "round {round}: {earlier} of {later}: {report}");
+            }
+        }
+        copy(&after, directory.path());
+        assert!(watchdog.check_new().is_good() && watchdog.check_all().is_good());
+        [&before, &after].into_iter().for_each(|copied| fs::remove_dir_all(copied).unwrap());
+    }
+}
+
+#[test]
+fn who_asks_sees_how_long_a_write_takes() {
+    let directory = scratch();
+    let committer = Committer::start(open(directory.path()), Duration::from_secs(3600)).unwrap();
+    let handle = committer.handle();
+    assert_eq!(handle.status().at_work, None);
+    let (free, held) = std::sync::mpsc::channel::<()>();
+    handle.submit(b"one".to_vec(), Class::Ordinary, move |_| {
+        let _ = held.recv();
+    });
+    let long = Duration::from_millis(20);
+    while handle.status().at_work.is_none_or(|taken| taken < long) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    drop(free);
+    while handle.status().at_work.is_some() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use events::{Family, Role, Sample};
 use gateway::wire::Measured;
@@ -14,6 +15,9 @@ use record::log::CHECKPOINT_FILE;
 
 use super::Known;
 use crate::memory;
+
+/// A disk that has not answered for so long takes no entries: who brings one has given up by then.
+const HANGS: Duration = Duration::from_secs(10);
 
 /// The answer to `Measure`.
 pub(super) fn measured(known: &Known, status: &Status, directory: &Path, refused: &AtomicU64) -> Measured {
@@ -50,8 +54,8 @@ fn log_samples(known: &Known, status: &Status, checkpoint_at: Option<Timestamp>)
         gauge(Family::LogAccepting, if is_accepting(status) { 1.0 } else { 0.0 }),
     ];
     samples.extend(checkpoint_at.map(|at| gauge(Family::LogCheckpoint, seconds(at))));
-    if let Some(verification) = &known.verification {
-        samples.push(gauge(Family::LogVerified, seconds(verification.at)));
+    if let Some(whole) = &known.whole {
+        samples.push(gauge(Family::LogVerified, seconds(whole.at)));
         samples.push(gauge(Family::LogIntact, if known.is_intact() { 1.0 } else { 0.0 }));
     }
     samples
@@ -62,7 +66,7 @@ fn log_fact(known: &Known, status: &Status, checkpoint_at: Option<Timestamp>) ->
     LogFact {
         accepting: is_accepting(status),
         intact: known.is_intact(),
-        verified_at: known.verification.as_ref().map(|verification| verification.at),
+        verified_at: known.whole.as_ref().map(|whole| whole.at),
         checkpoint_at,
         tree_size: status.size,
         oldest_at,
@@ -76,8 +80,16 @@ fn log_fact(known: &Known, status: &Status, checkpoint_at: Option<Timestamp>) ->
 }
 
 /// Whether ordinary entries are taken.
-pub(super) const fn is_accepting(status: &Status) -> bool {
-    status.full.is_none() && status.broken.is_none()
+pub(super) fn is_accepting(status: &Status) -> bool {
+    refusal(status).is_none()
+}
+
+/// Why ordinary entries are not taken.
+pub(super) fn refusal(status: &Status) -> Option<String> {
+    let Status { full, broken, at_work, .. } = status;
+    let hangs = at_work.filter(|taken| *taken >= HANGS);
+    let hangs = hangs.map(|taken| format!("the disk has not answered for {} s", taken.as_secs()));
+    broken.clone().or_else(|| full.map(|full| full.to_string())).or(hangs)
 }
 
 fn checkpoint_at(directory: &Path) -> Option<Timestamp> {

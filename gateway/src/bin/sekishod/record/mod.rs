@@ -90,14 +90,28 @@ struct Known {
     deeds: Arc<Mutex<Deeds>>,
     /// Unknown until the log was read once.
     history: Option<History>,
-    verification: Option<Verification>,
+    /// The last verification of everything.
+    whole: Option<Verification>,
+    /// Whether the last one of what came since found nothing wrong.
+    new_is_good: bool,
     retention_s: u64,
 }
 
 impl Known {
-    /// Whether the last verification found nothing wrong.
+    /// Whether nothing is known to be wrong. What a verification of everything found stays until the next one of everything:
+    /// one of what is new does not read it again.
     fn is_intact(&self) -> bool {
-        self.verification.as_ref().is_some_and(|verification| verification.report.is_good())
+        self.new_is_good && self.whole.as_ref().is_some_and(|whole| whole.report.is_good())
+    }
+
+    /// Takes a verification up.
+    fn verified(&mut self, verification: Verification) {
+        if verification.is_whole {
+            self.new_is_good = true;
+            self.whole = Some(verification);
+        } else {
+            self.new_is_good = verification.report.is_good();
+        }
     }
 }
 
@@ -140,7 +154,8 @@ impl Recorder {
             tally: Tally::default(),
             deeds: Arc::default(),
             history: None,
-            verification: None,
+            whole: None,
+            new_is_good: true,
             retention_s: RETENTION_S,
         };
         let mut recorder = Recorder {
@@ -311,11 +326,11 @@ impl Recorder {
             return;
         }
         self.was_accepting = is_accepting;
-        match status.full {
-            Some(full) => {
-                tracing::error!(why = %full, "the log takes only what is critical");
-                notify::status("the log is full: changes are refused");
-                self.say(Event::LogFull { why: full.to_string() });
+        match measure::refusal(status) {
+            Some(why) => {
+                tracing::error!(why, "the log takes at most what is critical");
+                notify::status("the log is full, or its disk hangs: changes are refused");
+                self.say(Event::LogFull { why });
             }
             None => {
                 notify::status("keeping the log");
@@ -360,7 +375,7 @@ impl Recorder {
             let waiting = std::mem::take(&mut self.waiting);
             waiting.into_iter().for_each(|reply| drop(reply.send(answers::verified(&verification))));
         }
-        self.known.verification = Some(verification);
+        self.known.verified(verification);
         if !self.waiting.is_empty() {
             self.verify_all_at = Instant::now();
             self.inspect();
@@ -372,7 +387,7 @@ impl Recorder {
     fn tell_verified(&mut self, verification: &Verification) {
         let entries = self.desk.handle.status().sealed.size;
         let fault = verification.report.faults.first().map(|fault| text(&fault.to_string()));
-        let was_intact = self.known.verification.is_none() || self.known.is_intact();
+        let was_intact = self.known.whole.is_none() || self.known.is_intact();
         if let Some(fault) = &fault {
             tracing::error!(%fault, "the log is not as it was signed");
         }
@@ -414,6 +429,47 @@ fn submit(
         Err(error) => {
             tracing::error!(%error, "an event does not fit into an entry");
             done(Err(AppendError::TooLong(usize::MAX)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use record::verify::{Fault, Report};
+
+    #[test]
+    fn what_was_found_in_all_of_the_log_is_not_mended_by_reading_what_is_new() {
+        let mut known = Known {
+            started_at: Timestamp::UNIX_EPOCH,
+            tally: Tally::default(),
+            deeds: Arc::default(),
+            history: None,
+            whole: None,
+            new_is_good: true,
+            retention_s: 0,
+        };
+        let verification = |second, is_whole, is_good| {
+            let faults = if is_good { Vec::new() } else { vec![Fault::Torn(1)] };
+            let (checkpoint, entries, files, unsealed, more_faults) = (None, 0, 0, 0, 0);
+            let report = Report { checkpoint, entries, files, unsealed, faults, more_faults };
+            Verification { at: Timestamp::from_second(second).unwrap(), report, is_whole }
+        };
+        assert!(!known.is_intact(), "nothing was verified yet");
+        let (whole, new) = (true, false);
+        // What is verified, whether it is good, whether the log counts as intact then, and as of when.
+        for (second, is_whole, is_good, is_intact, at) in [
+            (1, whole, true, true, 1),
+            (2, new, true, true, 1),
+            (3, new, false, false, 1),
+            (4, new, true, true, 1),
+            (5, whole, false, false, 5),
+            (6, new, true, false, 5),
+            (7, whole, true, true, 7),
+        ] {
+            known.verified(verification(second, is_whole, is_good));
+            assert_eq!(known.is_intact(), is_intact, "after {second}");
+            assert_eq!(known.whole.as_ref().unwrap().at.as_second(), at);
         }
     }
 }
