@@ -36,6 +36,8 @@ pub(crate) struct Books {
     pruned: (u64, i64),
     /// Rows that the disk did not take: how many, since when, until when.
     lost: Option<(u64, Timestamp, Timestamp)>,
+    /// What a file that was put aside held, of which the new one does not know yet.
+    owed: Option<GapRow>,
 }
 
 impl Books {
@@ -50,6 +52,7 @@ impl Books {
             denied: BTreeMap::new(),
             pruned: (0, 0),
             lost: None,
+            owed: None,
         };
         let sealed = store.connection().query_row(
             "SELECT coalesce(max(last_row), 0), max(until) FROM period",
@@ -98,7 +101,7 @@ impl Books {
 
     /// Whether there are some of which the ledger does not know yet.
     pub(crate) fn has_unwritten(&self) -> bool {
-        self.lost.is_some()
+        self.lost.is_some() || self.owed.is_some()
     }
 
     /// Begins a new file's books; what the old one held is a gap of this one.
@@ -116,6 +119,8 @@ impl Books {
         };
         if let Err(error) = store.gap(gap) {
             tracing::error!(%error, "the new ledger cannot be written");
+            let since_ms = self.owed.map_or(gap.since_ms, |owed| owed.since_ms.min(gap.since_ms));
+            self.owed = Some(GapRow { since_ms, ..gap });
         }
         (self.hash, self.rows, self.ended) = (Sha256::new(), None, 0);
     }
@@ -131,6 +136,10 @@ impl Books {
             let (since_ms, until_ms) = (since.as_millisecond(), Some(until.as_millisecond()));
             store.gap(GapRow { since_ms, until_ms, lost: Some(count), why: GapReason::Storage })?;
             self.lost = None;
+        }
+        if let Some(gap) = self.owed {
+            store.gap(gap)?;
+            self.owed = None;
         }
         let (since, until) = (self.since.min(now), now);
         let mut told = Vec::new();

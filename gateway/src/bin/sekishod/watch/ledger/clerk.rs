@@ -67,6 +67,15 @@ pub(crate) struct Voice {
     pub(crate) summary: Arc<Mutex<Summary>>,
 }
 
+/// What a feed that came means for the file.
+#[derive(Debug)]
+struct Begun {
+    facts: Vec<(Fact, i64)>,
+    gap: Option<GapRow>,
+    since: Timestamp,
+    at: Timestamp,
+}
+
 /// The thread's state.
 #[derive(Debug)]
 pub(crate) struct Clerk {
@@ -85,6 +94,8 @@ pub(crate) struct Clerk {
     new_since_ms: i64,
     /// What the kernel had dropped in all, when that was last heard.
     dropped: u64,
+    /// What the file does not know yet of the feed that comes now: the disk did not take it.
+    begun: Option<Begun>,
     /// For a file that is begun anew.
     settings: Option<WatchSettings>,
     clock: Steadiness,
@@ -113,6 +124,7 @@ impl Clerk {
             survey_at: Instant::now(),
             new_since_ms: i64::MIN,
             dropped: 0,
+            begun: None,
             settings: None,
             clock: Steadiness::new(now, Instant::now()),
             budget_bytes: 0,
@@ -168,18 +180,20 @@ impl Clerk {
 
     fn connections(&mut self, events: Vec<Event>, at: Timestamp) -> rusqlite::Result<()> {
         let mut rows = Vec::new();
+        let mut outcome = Ok(());
         for event in events {
             match event {
                 Event::Ended(connection) => rows.extend(self.ended(&connection, at)),
                 Event::Open(connection) => self.listed(&connection, at),
                 Event::ListEnd { complete } => {
-                    // What ended before the list did is in the ledger before it is summed up.
-                    self.write(std::mem::take(&mut rows), at)?;
-                    self.list_ended(complete)?;
+                    // What ended before the list did is in the ledger before it is summed up. A disk that takes none of it
+                    // keeps nothing from being taken up that comes behind.
+                    outcome = outcome.and(self.write(std::mem::take(&mut rows), at));
+                    outcome = outcome.and(self.list_ended(complete));
                 }
             }
         }
-        self.write(rows, at)
+        outcome.and(self.write(rows, at))
     }
 
     /// A connection is seen for the first time.
@@ -225,10 +239,10 @@ impl Clerk {
             }
             Want::Rows { selection, limit, .. } => {
                 let flow = flow_name(row.mark, self.names.flows.get(&row.mark).cloned());
-                if !selection.takes(&row, &flow) {
-                } else if listing.rows.len() >= *limit {
+                let is_wanted = selection.takes(&row, &flow);
+                if is_wanted && listing.rows.len() >= *limit {
                     listing.is_cut = true;
-                } else {
+                } else if is_wanted {
                     let later = (row.last_mark != row.mark).then(|| self.names.flows.get(&row.last_mark));
                     let later = later.flatten().map(String::as_str);
                     listing.rows.insert(key, open_row(row, &flow, later));
@@ -301,11 +315,18 @@ impl Clerk {
             self.tell(told);
             self.books.denied(head);
         }
-        self.store.denials(heads, &self.names, at.as_millisecond())
+        self.store.denials(heads, &self.names, at.as_millisecond()).inspect_err(|_| {
+            let count = u64::try_from(heads.len()).unwrap_or(u64::MAX);
+            self.tell(Some(Happening::EventsLost { feed: Feed::Denials, count, since: at, until: at }));
+        })
     }
 
     fn lost(&mut self, dropped: u64, since: Timestamp, until: Timestamp) -> rusqlite::Result<()> {
         self.dropped = dropped;
+        if self.begun.is_some() {
+            // The file still has the count of another socket: looked at again once it knows of this one.
+            return Ok(());
+        }
         let before = self.store.fact(Fact::Dropped)?.map_or(0, unsigned);
         let count = dropped.saturating_sub(before);
         if count == 0 {
@@ -334,22 +355,34 @@ impl Clerk {
         self.is_fed = true;
         let survey_ms = i64::try_from(SURVEY_EVERY.as_millis()).unwrap_or(i64::MAX);
         self.new_since_ms = alive.map_or(i64::MIN, |alive_ms| alive_ms.saturating_sub(survey_ms));
-        self.store.set_fact(Fact::Clean, 0)?;
+        let mut facts = vec![(Fact::Clean, 0)];
         if self.store.fact(Fact::Began)?.is_none() {
-            self.store.set_fact(Fact::Began, at.as_millisecond())?;
+            facts.push((Fact::Began, at.as_millisecond()));
         }
         if is_new {
-            self.store.set_fact(Fact::Dropped, 0)?;
+            facts.push((Fact::Dropped, 0));
         }
-        if let Some(since_ms) = alive.filter(|_| is_new || !clean) {
-            let gap =
-                GapRow { since_ms, until_ms: Some(at.as_millisecond()), lost: None, why: GapReason::Absent };
-            self.store.gap(gap)?;
-        }
+        let gap = alive.filter(|_| is_new || !clean).map(|since_ms| GapRow {
+            since_ms,
+            until_ms: Some(at.as_millisecond()),
+            lost: None,
+            why: GapReason::Absent,
+        });
         let since = alive.map_or(at, super::row::timestamp);
-        self.lost(dropped, since, at)?;
+        let former = self.begun.take();
+        self.begun = Some(Begun { facts, gap, since, at }.after(former));
+        self.dropped = dropped;
         self.want(Want::Survey);
-        Ok(())
+        self.write_begun()
+    }
+
+    /// Writes what a feed that came means for the file, if that is not written yet.
+    fn write_begun(&mut self) -> rusqlite::Result<()> {
+        let Some(begun) = &self.begun else { return Ok(()) };
+        self.store.begin(&begun.facts, begun.gap)?;
+        let (since, at) = (begun.since, begun.at);
+        self.begun = None;
+        self.lost(self.dropped, since, at)
     }
 
     fn ceased(&mut self, at: Timestamp) -> rusqlite::Result<()> {
@@ -381,17 +414,19 @@ impl Clerk {
             self.survey_at = Instant::now() + SURVEY_EVERY;
             self.want(Want::Survey);
         }
-        self.write_sightings()?;
+        let is_steady = self.clock.is_steady(now, by);
+        // Each by itself, for the first makes the room that others lack.
+        let mut outcome = self.prune(now, is_steady);
+        outcome = outcome.and(self.write_sightings());
+        outcome = outcome.and(self.write_begun());
         if self.is_fed {
-            self.store.set_fact(Fact::Alive, now.as_millisecond())?;
+            outcome = outcome.and(self.store.set_fact(Fact::Alive, now.as_millisecond()));
         }
         if self.books.is_due(now) {
-            self.seal(now)?;
+            outcome = outcome.and(self.seal(now));
         }
-        let is_steady = self.clock.is_steady(now, by);
-        self.prune(now, is_steady)?;
         self.summarise(now);
-        Ok(())
+        outcome
     }
 
     fn seal(&mut self, now: Timestamp) -> rusqlite::Result<()> {
@@ -472,7 +507,7 @@ impl Clerk {
         match summary::read(&self.store, self.budget_bytes, self.retention_ms, now) {
             Ok(mut summary) => {
                 summary.open = self.open.len();
-                summary.writing = !self.books.has_unwritten();
+                summary.writing = !self.books.has_unwritten() && self.begun.is_none();
                 *self.voice.lock() = summary;
             }
             Err(error) => self.failed(&error),
@@ -484,6 +519,21 @@ impl Clerk {
         if let Err(error) = self.voice.events.try_send(event) {
             tracing::warn!(%error, "an event of the ledger was not told");
         }
+    }
+}
+
+impl Begun {
+    /// With what a former one had still to tell: one gap from the beginning of its own, which is never too short.
+    fn after(mut self, former: Option<Begun>) -> Self {
+        let Some(former) = former else { return self };
+        self.since = self.since.min(former.since);
+        self.gap = match (former.gap, self.gap) {
+            (Some(former), Some(gap)) => Some(GapRow { since_ms: former.since_ms.min(gap.since_ms), ..gap }),
+            (former, gap) => former.or(gap),
+        };
+        // A later number of the same name is the one that stays.
+        self.facts.splice(..0, former.facts);
+        self
     }
 }
 

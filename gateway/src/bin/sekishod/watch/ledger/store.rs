@@ -228,18 +228,14 @@ impl Store {
 
     /// Tells what is missing.
     pub(crate) fn gap(&mut self, gap: GapRow) -> rusqlite::Result<()> {
-        let GapRow { since_ms, until_ms, lost, why } = gap;
+        self.transaction(|tx, _| insert_gap(tx, gap))
+    }
+
+    /// Begins to write what the kernel tells: what is known of the time before, and what is missing of it.
+    pub(crate) fn begin(&mut self, facts: &[(Fact, i64)], gap: Option<GapRow>) -> rusqlite::Result<()> {
         self.transaction(|tx, _| {
-            tx.execute(
-                "INSERT INTO gap (since, until, lost, why) VALUES (:since, :until, :lost, :why)",
-                named_params! {
-                    ":since": since_ms,
-                    ":until": until_ms,
-                    ":lost": lost.map(signed),
-                    ":why": gap_number(why),
-                },
-            )
-            .map(drop)
+            facts.iter().try_for_each(|(fact, value)| set_fact(tx, *fact, *value))?;
+            gap.map_or(Ok(()), |gap| insert_gap(tx, gap))
         })
     }
 
@@ -323,6 +319,20 @@ impl Store {
         }
         done
     }
+}
+
+fn insert_gap(tx: &Transaction<'_>, gap: GapRow) -> rusqlite::Result<()> {
+    let GapRow { since_ms, until_ms, lost, why } = gap;
+    tx.execute(
+        "INSERT INTO gap (since, until, lost, why) VALUES (:since, :until, :lost, :why)",
+        named_params! {
+            ":since": since_ms,
+            ":until": until_ms,
+            ":lost": lost.map(signed),
+            ":why": gap_number(why),
+        },
+    )
+    .map(drop)
 }
 
 /// The number of a name, a new one if need be.

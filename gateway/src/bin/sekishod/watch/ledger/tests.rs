@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant, SystemTime};
 
+use events::Feed;
 use gateway::wire::watch::{Cursor, Ending, GapReason, LedgerQuery};
 use netfilter::conntrack::{Connection, Count, Detail, Event as Told, Tuple};
 use policy::services::WatchSettings;
@@ -310,6 +311,41 @@ async fn what_is_lost_is_a_gap_and_an_event_once() {
             (GapReason::Overrun, Some(5))
         ]
     );
+    running.close().await;
+}
+
+#[tokio::test]
+async fn what_the_disk_did_not_take_at_the_beginning_is_written_later() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut running = begun(directory.path()).await;
+    let at = |second| Timestamp::from_second(second).unwrap();
+    running.ledger.order(Order::Gained { is_new: true, dropped: 0, at: at(100) }).await;
+    running.ledger.order(Order::Tick(at(150), Instant::now())).await;
+    list_end(&running).await;
+    settled(&running).await;
+    // Nothing can be written while somebody else does.
+    let other = rusqlite::Connection::open(directory.path().join(schema::FILE)).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    running.ledger.order(Order::Gained { is_new: true, dropped: 3, at: at(300) }).await;
+    let heads = vec![packet_head("sekisho:modality", [192, 168, 20, 21], 3389)];
+    running.ledger.order(Order::Denied(heads, at(301))).await;
+    let lost_denials = async {
+        loop {
+            if let Event::EventsLost { feed: Feed::Denials, count, .. } = running.events.recv().await.unwrap()
+            {
+                return count;
+            }
+        }
+    };
+    assert_eq!(lost_denials.await, 1);
+    other.execute_batch("COMMIT").unwrap();
+    running.ledger.order(Order::Tick(at(310), Instant::now())).await;
+    list_end(&running).await;
+    settled(&running).await;
+    let gaps = asked(&running, &query(None, None), Vec::new()).await.gaps;
+    let found: Vec<_> = gaps.iter().map(|gap| (gap.why, gap.since, gap.until, gap.lost)).collect();
+    let span = |why, lost| (why, at(150), Some(at(300)), lost);
+    assert_eq!(found, [span(GapReason::Absent, None), span(GapReason::Overrun, Some(3))]);
     running.close().await;
 }
 
