@@ -6,6 +6,7 @@ mod door;
 mod engine;
 mod exposition;
 mod gather;
+mod givers;
 mod keys;
 mod ntp;
 mod panel;
@@ -230,7 +231,8 @@ impl Console {
             exposition.take([Sample::new(Family::RoleUp, &[role.word()], up)]);
             exposition
                 .take(started_at.map(|at| Sample::new(Family::RoleStarted, &[role.word()], seconds(at))));
-            exposition.take(measured.into_iter().flat_map(|measured| measured.samples.iter().cloned()));
+            let given = measured.into_iter().flat_map(|measured| &measured.samples);
+            exposition.take(given.filter(|sample| givers::may_give(role, sample)).cloned());
         }
         exposition.take(self.samples());
         exposition.text()
