@@ -307,6 +307,7 @@ fn the_metrics_door_is_weak() {
     expect(&weak(|door| door.not_after = ago(-29 * DAY)), "tls-high-security", State::Warning);
     expect(&with(MetricsDoor::NotDeclared), "tls-high-security", State::NotApplicable);
     expect(&with(MetricsDoor::Silent), "tls13-client-cert", State::Unknown);
+    expect(&with(MetricsDoor::Silent), "source-restriction", State::Unknown);
 }
 
 #[test]
