@@ -53,7 +53,7 @@ pub use packet::{Capture, Direction, Frame, Injector};
 pub use plan::{GATEWAY, mac_text};
 pub use probe::{Prober, Report};
 pub use registry::{PLAYGROUND, REGISTRY, Record, labs, reap};
-pub use role::{Role, RoleRunner};
+pub use role::{Resident, Role, RoleRunner};
 pub use server::{Server, ServerKind, ServerSpec};
 pub use spec::{Addressing, HostSpec, RouteSpec, Spec, ZoneSpec};
 pub use topology::{Host, Lab, LabBuilder, Leg};

@@ -3,6 +3,7 @@
 use std::{
     ffi::OsString,
     fs::{self, File},
+    io,
     os::{
         fd::OwnedFd,
         unix::{
@@ -184,6 +185,16 @@ impl<'lab> RoleRunner<'lab> {
     }
 }
 
+/// What a process holds in memory (proc_pid_smaps_rollup(5)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resident {
+    /// All that is mapped and in memory.
+    pub bytes: u64,
+    /// The same, a page that several processes hold counted for each in proportion: the roles run one program, of which the
+    /// kernel has one copy.
+    pub share_bytes: u64,
+}
+
 impl Role {
     /// Gives the process id, the same from the launcher on.
     #[must_use]
@@ -203,6 +214,23 @@ impl Role {
     pub fn status(&self) -> Result<String, LabError> {
         let path = format!("/proc/{}/status", self.pid());
         fs::read_to_string(&path).map_err(LabError::io(format!("read {path}")))
+    }
+
+    /// Gives what the role holds in memory.
+    /// # Errors
+    /// Fails when the process has ended.
+    pub fn resident(&self) -> Result<Resident, LabError> {
+        let path = format!("/proc/{}/smaps_rollup", self.pid());
+        let failed = |error: io::Error| LabError::io(format!("read {path}"))(error);
+        let rollup = fs::read_to_string(&path).map_err(failed)?;
+        let bytes = |field: &str| {
+            let line = rollup.lines().find_map(|line| line.strip_prefix(field));
+            let kibibytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+            kibibytes
+                .map(|number| number << 10)
+                .ok_or_else(|| failed(io::Error::other(format!("no `{field}`"))))
+        };
+        Ok(Resident { bytes: bytes("Rss:")?, share_bytes: bytes("Pss:")? })
     }
 
     /// Waits until the role says `READY=1` (sd_notify(3)).

@@ -2,6 +2,7 @@
 use std::{collections::BTreeSet, fs};
 
 use anyhow::{Context, Result, ensure};
+use lab::Resident;
 
 use crate::{
     patience::until,
@@ -170,27 +171,19 @@ fn by_state(series: &Series) -> String {
     format!("{state}={}", series.value)
 }
 
-/// What the roles hold resident. They run one program, of which the kernel has one copy: a page that several hold is
-/// counted once, as their proportional share (proc_pid_smaps_rollup(5)).
+/// What the roles hold resident, what they share counted once.
 fn memory(screen: &mut Screen, site: &Site) -> Result<()> {
     let (mut together, mut resident, mut parts) = (0, 0, Vec::new());
     for (name, role) in site.roles() {
-        let path = format!("/proc/{}/smaps_rollup", role.pid());
-        let rollup = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
-        let bytes = |field| bytes_of(&rollup, field).with_context(|| format!("no {field} in {path}"));
-        parts.push(format!("{name} {}", megabytes(bytes("Rss:")?)));
-        resident += bytes("Rss:")?;
-        together += bytes("Pss:")?;
+        let Resident { bytes, share_bytes } = role.resident()?;
+        parts.push(format!("{name} {}", megabytes(bytes)));
+        resident += bytes;
+        together += share_bytes;
     }
     let parts = format!("{} = {}", parts.join(" + "), megabytes(resident));
     let line = screen.words.memory(megabytes(together), megabytes(RESIDENT_BYTES_MAX), parts);
     let all = site.roles().count() == ROLES.len();
     Ok(screen.expect(all && together <= RESIDENT_BYTES_MAX, &line)?)
-}
-
-fn bytes_of(rollup: &str, field: &str) -> Option<u64> {
-    let line = rollup.lines().find_map(|line| line.strip_prefix(field))?;
-    Some(line.split_whitespace().next()?.parse::<u64>().ok()? * 1024)
 }
 
 fn megabytes(bytes: u64) -> String {
