@@ -28,6 +28,10 @@ const PROGRAM_LIMIT: usize = 200;
 /// How long a program may run in the guest unless the caller says otherwise.
 const PROGRAM_TIME_LIMIT: Duration = Duration::from_mins(5);
 
+/// How nice a guest is to what runs beside it (`nice`, 0 to 19): what it emulates passes or not, and others measure times.
+/// Not nicer, for on a busy machine it would stand still for longer than the timers in it allow.
+pub const GUEST_NICE: &str = "5";
+
 /// A guest to be.
 #[derive(Debug)]
 #[must_use]

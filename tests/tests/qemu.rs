@@ -1,5 +1,5 @@
 //! Debian 12's own kernel, booted in QEMU, passes what the host's kernel may be too bare for: every integration test of
-//! the netfilter crate, VLAN sub-interfaces, flowtable and WireGuard. It needs no root, and about a minute of CPU.
+//! the netfilter crate, VLAN sub-interfaces, flowtable and WireGuard. It needs no root, and some minutes of CPU.
 //!
 //! `SEKISHO_SKIP_QEMU=1` leaves it out and says so; without that, a missing QEMU or kernel is a failure.
 

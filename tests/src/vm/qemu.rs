@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use super::GUEST_NICE;
 use super::error::VmError;
 use super::host;
 
@@ -31,7 +32,7 @@ impl Qemu {
         let stderr = std::fs::File::create(&errors).map_err(VmError::file(&errors))?;
         let child = Command::new(host::find("setpriv", "util-linux")?)
             // The test runner may be killed without a chance to drop anything.
-            .args(["--pdeathsig", "KILL", "--"])
+            .args(["--pdeathsig", "KILL", "--", "nice", "-n", GUEST_NICE])
             .arg(&qemu)
             .args(["-accel", "tcg,thread=multi", "-machine", "q35", "-cpu", "max", "-smp", "2"])
             .args(["-m", &MEMORY_MIB.to_string(), "-nodefaults", "-no-reboot", "-display", "none"])

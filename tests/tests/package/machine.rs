@@ -10,6 +10,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use lab::vm::GUEST_NICE;
+
 /// Until the agent answers, and for one command: the machine may be shared, and everything is emulated.
 const PATIENCE: Duration = Duration::from_mins(8);
 const POLL: Duration = Duration::from_millis(100);
@@ -42,7 +44,7 @@ impl Machine {
         let mut command = Command::new("setpriv");
         command
             // The test runner may be killed without a chance to drop anything.
-            .args(["--pdeathsig", "KILL", "--", "qemu-system-x86_64"])
+            .args(["--pdeathsig", "KILL", "--", "nice", "-n", GUEST_NICE, "qemu-system-x86_64"])
             .args(["-accel", "tcg,thread=multi", "-machine", "q35", "-cpu", "max", "-smp", "2", "-m", "1024"])
             .args(["-nodefaults", "-no-reboot", "-display", "none", "-device", "virtio-rng-pci"])
             .args(["-serial", &format!("file:{}", console.display())])
