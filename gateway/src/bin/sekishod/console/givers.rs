@@ -1,5 +1,4 @@
-//! Which role may give which family of metrics. Edge, files and watch take bytes of strangers apart: one of them that fell
-//! must not be able to say that the log is whole, or the policy in force.
+//! Whether a sample came from a role whose word is taken for it ([`events::metrics::Info::from`]).
 
 use events::{Family, Role, Sample};
 
@@ -10,84 +9,9 @@ pub(crate) fn may_give(role: Role, sample: &Sample) -> bool {
     match family {
         // Each of itself only.
         Family::RoleResident | Family::RecorderLost => is_of(role.word()),
+        // Files tests only the inspection.
         Family::SelfTest => role == Role::Console || (role == Role::Files && is_of("inspection")),
-        family => givers(*family).contains(&role),
-    }
-}
-
-/// Complete, so that a new family says whose it is.
-const fn givers(family: Family) -> &'static [Role] {
-    match family {
-        // What the console itself says, of others too.
-        Family::Build
-        | Family::RoleUp
-        | Family::RoleStarted
-        | Family::ClockOffset
-        | Family::ClockStratum
-        | Family::ControlState
-        | Family::ControlSince
-        | Family::ControlChecked
-        | Family::Controls
-        | Family::ControlChanges
-        | Family::Scrapes
-        | Family::Certificate => &[Role::Console],
-        Family::Enforcement
-        | Family::PolicyApplied
-        | Family::ReadBack
-        | Family::ReadBackDifferences
-        | Family::ForeignTables
-        | Family::Applies
-        | Family::Drifts
-        | Family::Troubles
-        | Family::TimeTrusted
-        | Family::ClockJumps
-        | Family::AllowedPackets
-        | Family::AllowedBytes
-        | Family::DeniedPackets
-        | Family::ConntrackEntries
-        | Family::ConntrackLimit
-        | Family::Devices
-        | Family::SessionStates
-        | Family::Sessions
-        | Family::SessionsEnded
-        | Family::Persons
-        | Family::PersonLocks => &[Role::Core],
-        Family::DenialsTold
-        | Family::Suspicions
-        | Family::FeedUp
-        | Family::FeedLost
-        | Family::FeedEvent
-        | Family::LedgerFlows
-        | Family::LedgerPruned
-        | Family::LedgerOpen
-        | Family::LedgerBytes
-        | Family::LedgerBudget
-        | Family::LedgerOldest => &[Role::Watch],
-        Family::LogEntries
-        | Family::LogCheckpoint
-        | Family::LogVerified
-        | Family::LogIntact
-        | Family::LogBytes
-        | Family::LogBudget
-        | Family::LogOldest
-        | Family::LogAccepting
-        | Family::LogRefused
-        | Family::Deed => &[Role::Record],
-        // The kernel's WireGuard is core's to ask.
-        Family::VpnPeers
-        | Family::VpnDataPath
-        | Family::VpnHandshake
-        | Family::VpnBytes
-        | Family::VpnDrops => &[Role::Core, Role::Edge],
-        Family::SessionConnections | Family::SessionBytes | Family::Handshakes => &[Role::Edge],
-        Family::Files
-        | Family::FileVerdicts
-        | Family::FileFindings
-        | Family::FilesHeld
-        | Family::FilesBytes
-        | Family::FilesBudget => &[Role::Files],
-        Family::SelfTest => &[Role::Console, Role::Files],
-        Family::RoleResident | Family::RecorderLost => &Role::ALL,
+        family => family.info().from.contains(&role),
     }
 }
 
@@ -114,7 +38,7 @@ mod tests {
         let inspection = |word| may_give(Role::Files, &sample(Family::SelfTest, word));
         assert_eq!([inspection("inspection"), inspection("metrics_door")], [true, false]);
         for family in Family::ALL {
-            assert!(!givers(*family).is_empty(), "{family:?} is nobody's");
+            assert!(!family.info().from.is_empty(), "{family:?} is nobody's");
         }
     }
 }
