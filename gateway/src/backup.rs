@@ -27,6 +27,7 @@ use thiserror::Error;
 use zeroize::Zeroizing;
 
 use crate::accounts::Accounts;
+use crate::store::{StoreError, misses_no_door};
 
 use self::age::{AgeError, Lock, Opener};
 use self::files::{Files, Keeper};
@@ -74,6 +75,11 @@ pub enum BackupError {
         /// What is wrong with it.
         why: String,
     },
+    /// Something that the doors keep was lost, and no backup should take the place of one that still has it.
+    #[error(
+        "{0}; a backup would lack it: restore an older one, or remove the file that was kept aside, first"
+    )]
+    Lost(StoreError),
     /// Nothing to back up.
     #[error("there is no applied policy below `{}` to back up", .0.display())]
     NoPolicy(PathBuf),
@@ -139,6 +145,7 @@ impl BackupError {
             | BackupError::Planted(_)
             | BackupError::TooLong { .. }
             | BackupError::State { .. }
+            | BackupError::Lost(_)
             | BackupError::NoPolicy(_)
             | BackupError::FloorUnknown(_)
             | BackupError::Running(_)
@@ -175,6 +182,7 @@ impl Backup {
             why: found.why,
         })?;
         let contents = contents.ok_or_else(|| BackupError::NoPolicy(root.to_owned()))?;
+        misses_no_door(&Keeper::Core.directory(root)).map_err(BackupError::Lost)?;
         let manifest = Manifest {
             format: FORMAT,
             product: env!("CARGO_PKG_VERSION").to_owned(),

@@ -266,7 +266,7 @@ impl Store {
         let name = file.name();
         match self.read_json(name)? {
             Some(value) => Ok(Some(value)),
-            None => match self.kept_aside(name)? {
+            None => match kept_aside(&self.directory, name)? {
                 Some(kept) => Err(StoreError::Lost { path: self.path(name), kept }),
                 None => Ok(None),
             },
@@ -335,22 +335,6 @@ impl Store {
         }
     }
 
-    /// A file that was kept aside under this name: the last one, where there are several.
-    fn kept_aside(&self, name: &str) -> Result<Option<PathBuf>, StoreError> {
-        let failed = |source| io_error("list", &self.directory, source);
-        let prefix = format!("{name}{ASIDE}");
-        let mut last = None;
-        for entry in fs::read_dir(&self.directory).map_err(failed)? {
-            let entry = entry.map_err(failed)?;
-            let file_name = entry.file_name();
-            let number = file_name.to_str().and_then(|file_name| file_name.strip_prefix(&prefix));
-            if let Some(number) = number.and_then(|number| number.parse::<u32>().ok()) {
-                last = last.max(Some((number, entry.path())));
-            }
-        }
-        Ok(last.map(|(_, path)| path))
-    }
-
     fn free_name(&self, name: &str) -> PathBuf {
         let numbered = |number: u32| self.path(&format!("{name}{ASIDE}{number}"));
         (1..1000).map(numbered).find(|path| !path.exists()).unwrap_or_else(|| numbered(0))
@@ -364,6 +348,37 @@ impl Store {
     fn path(&self, name: &str) -> PathBuf {
         self.directory.join(name)
     }
+}
+
+/// Makes sure that no file without which the doors stay shut is missed in a state directory, as [`Store::door`] finds it.
+///
+/// # Errors
+/// [`StoreError::Lost`] for the first that is, or when the directory cannot be read.
+pub(crate) fn misses_no_door(directory: &Path) -> Result<(), StoreError> {
+    for file in [DoorFile::Persons, DoorFile::Authority, DoorFile::Engineers, DoorFile::GrantMarks] {
+        let path = directory.join(file.name());
+        match kept_aside(directory, file.name())? {
+            Some(kept) if !path.exists() => return Err(StoreError::Lost { path, kept }),
+            _ => (),
+        }
+    }
+    Ok(())
+}
+
+/// A file that was kept aside under this name: the last one, where there are several.
+fn kept_aside(directory: &Path, name: &str) -> Result<Option<PathBuf>, StoreError> {
+    let failed = |source| io_error("list", directory, source);
+    let prefix = format!("{name}{ASIDE}");
+    let mut last = None;
+    for entry in fs::read_dir(directory).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let file_name = entry.file_name();
+        let number = file_name.to_str().and_then(|file_name| file_name.strip_prefix(&prefix));
+        if let Some(number) = number.and_then(|number| number.parse::<u32>().ok()) {
+            last = last.max(Some((number, entry.path())));
+        }
+    }
+    Ok(last.map(|(_, path)| path))
 }
 
 fn io_error(doing: &'static str, path: &Path, source: io::Error) -> StoreError {

@@ -330,6 +330,24 @@ fn a_running_role_is_not_restored() {
 }
 
 #[test]
+fn what_the_doors_lost_is_not_backed_up_without_it() {
+    let from = Box::sakura();
+    let backup = from.take();
+    for file in ["core/persons", "core/authority", "core/engineers", "core/grant-marks"] {
+        from.write(file, b"{");
+        fs::rename(from.place(file), from.place(&format!("{file}.damaged-1"))).unwrap();
+        let lost = Backup::take(from.path(), Timestamp::UNIX_EPOCH).unwrap_err();
+        assert!(matches!(lost, BackupError::Lost(_)) && lost.to_string().contains(".damaged-1"), "{lost}");
+        from.restore(&backup).unwrap();
+        from.take();
+    }
+    fs::remove_file(from.place("core/persons")).unwrap();
+    assert!(Backup::take(from.path(), Timestamp::UNIX_EPOCH).is_err());
+    fs::remove_file(from.place("core/persons.damaged-1")).unwrap();
+    from.take();
+}
+
+#[test]
 fn what_a_role_planted_is_not_followed() {
     let from = Box::sakura();
     let secret = from.path().join("secret");
