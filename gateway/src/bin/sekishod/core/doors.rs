@@ -10,7 +10,7 @@ mod turn;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use gateway::store::{DoorFile, Store};
+use gateway::store::{DoorFile, Store, StoreError};
 use gateway::wire::doors::{KeyId, SESSIONS_MAX, SessionId, SessionState, Standing, Vouched};
 use gateway::wire::persons::SessionRow;
 use gateway::wire::{Fault, FaultKind};
@@ -58,7 +58,7 @@ pub(super) struct Doors {
     is_beating: bool,
     /// Why something that was kept cannot be read. Nobody comes in by what is left: a factor, a revocation or a mark that
     /// was used may be missing from it.
-    unreadable: Vec<String>,
+    unreadable: Vec<StoreError>,
 }
 
 /// The doors as they were kept.
@@ -95,9 +95,11 @@ impl Doors {
         let book = kept(store, DoorFile::Persons, &mut unreadable).unwrap_or_default();
         let registry = kept(store, DoorFile::Engineers, &mut unreadable).unwrap_or_default();
         let authority = kept(store, DoorFile::Authority, &mut unreadable);
-        let mut troubles = unreadable.clone();
+        let known = unreadable.len();
         // Nothing counts by these: without them the log misses how sessions of a former run ended.
-        let left: Vec<SessionId> = kept(store, DoorFile::Sessions, &mut troubles).unwrap_or_default();
+        let left: Vec<SessionId> = kept(store, DoorFile::Sessions, &mut unreadable).unwrap_or_default();
+        let troubles = unreadable.iter().map(StoreError::to_string).collect();
+        unreadable.truncate(known);
         let doors = Doors {
             book,
             registry,
@@ -122,10 +124,15 @@ impl Doors {
         if self.unreadable.is_empty() {
             return Ok(());
         }
-        let why = format!(
-            "the doors stay shut: {}; restore a backup (sekisho restore), or remove the file kept aside to begin without what it held, then restart sekisho-core",
-            self.unreadable.join("; ")
-        );
+        let is_kept =
+            |error: &StoreError| matches!(error, StoreError::Damaged { .. } | StoreError::Lost { .. });
+        let advice = if self.unreadable.iter().any(is_kept) {
+            "restore a backup that holds it (sekisho restore), put the file that was kept aside back if another version wrote it, or remove it to begin without what it held"
+        } else {
+            "mend what keeps it from being read"
+        };
+        let found: Vec<_> = self.unreadable.iter().map(StoreError::to_string).collect();
+        let why = format!("the doors stay shut: {}; {advice}, then restart sekisho-core", found.join("; "));
         Err(Fault::new(FaultKind::Failed, why))
     }
 
@@ -190,9 +197,9 @@ impl Doors {
 }
 
 /// What was kept in a file; why it cannot be read is put with the others.
-fn kept<T: DeserializeOwned>(store: &Store, file: DoorFile, unreadable: &mut Vec<String>) -> Option<T> {
+fn kept<T: DeserializeOwned>(store: &Store, file: DoorFile, unreadable: &mut Vec<StoreError>) -> Option<T> {
     store.door(file).unwrap_or_else(|error| {
-        unreadable.push(error.to_string());
+        unreadable.push(error);
         None
     })
 }
