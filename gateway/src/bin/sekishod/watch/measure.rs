@@ -1,5 +1,7 @@
 //! What this role counted and measured, for the metrics and the controls.
 
+use std::time::Instant;
+
 use events::{Event, Family, Feed, Role, Sample, Tally};
 use gateway::recorder::Recorder;
 use gateway::wire::Measured;
@@ -8,6 +10,7 @@ use policy::guideline::Observed;
 use policy::guideline::observation::{Feed as FeedFact, Feeds, Observation};
 
 use super::ledger::Summary;
+use super::losses::{Loss, Losses};
 use crate::memory;
 
 /// One of the kernel's two feeds.
@@ -26,6 +29,7 @@ pub(crate) struct Witness {
     started_at: Timestamp,
     tally: Tally,
     recorder: Recorder,
+    losses: Losses,
     pub(crate) denials: FeedState,
     pub(crate) connections: FeedState,
 }
@@ -34,21 +38,34 @@ impl Witness {
     /// Begins.
     pub(crate) fn new(recorder: Recorder, started_at: Timestamp) -> Self {
         let (denials, connections) = (FeedState::default(), FeedState::default());
-        Witness { started_at, tally: Tally::default(), recorder, denials, connections }
+        let (tally, losses) = (Tally::default(), Losses::default());
+        Witness { started_at, tally, recorder, losses, denials, connections }
     }
 
-    /// Takes an event up: it is counted, and goes on to the log.
+    /// Takes an event up: it is counted, and goes on to the log; losses that follow one another go there together.
     pub(crate) fn tell(&mut self, event: Event) {
-        if let Event::EventsLost { feed, count, until, .. } = &event {
-            let state = match feed {
-                Feed::Denials => &mut self.denials,
-                Feed::Connections => &mut self.connections,
-            };
-            state.lost = state.lost.saturating_add(*count);
-            state.lost_at = Some(*until);
-        }
         self.tally.observe(&event);
-        self.recorder.note(event);
+        let Event::EventsLost { feed, count, since, until } = event else { return self.recorder.note(event) };
+        let state = match feed {
+            Feed::Denials => &mut self.denials,
+            Feed::Connections => &mut self.connections,
+        };
+        state.lost = state.lost.saturating_add(count);
+        state.lost_at = Some(until);
+        if let Some(event) = self.losses.take(feed, Loss { count, since, until }, Instant::now()) {
+            self.recorder.note(event);
+        }
+    }
+
+    /// A moment has passed: the log is told of losses that waited.
+    pub(crate) fn tick(&mut self) {
+        self.losses.due(Instant::now()).into_iter().for_each(|event| self.recorder.note(event));
+    }
+
+    /// The role ends.
+    pub(crate) fn stopping(&mut self) {
+        self.losses.rest().into_iter().for_each(|event| self.recorder.note(event));
+        self.tell(Event::RoleStopping { role: Role::Watch });
     }
 
     /// Both feeds come, or do not.

@@ -3,6 +3,7 @@
 
 mod follow;
 mod ledger;
+mod losses;
 mod measure;
 mod names;
 mod packet;
@@ -86,7 +87,7 @@ pub(crate) async fn run(places: Places<'_>) -> Result<()> {
     tracing::info!("ready");
     let ended = local.run_until(turn(letters, &sight, &mut running, &mut signals)).await;
     notify::stopping();
-    sight.borrow_mut().witness.tell(Event::RoleStopping { role: Role::Watch });
+    sight.borrow_mut().witness.stopping();
     // What the kernel has told is written before the role ends.
     stop.notify_one();
     if local.run_until(tokio::time::timeout(STOP_WAIT, following)).await.is_err() {
@@ -116,7 +117,10 @@ async fn turn(
             }
             Some(event) = running.events.recv() => sight.borrow_mut().witness.tell(event),
             () = tick(alive.as_mut()) => notify::alive(),
-            _ = look.tick() => anyhow::ensure!(running.ledger.is_alive(), "the ledger's thread is gone"),
+            _ = look.tick() => {
+                anyhow::ensure!(running.ledger.is_alive(), "the ledger's thread is gone");
+                sight.borrow_mut().witness.tick();
+            }
             word = signals.next() => match word {
                 Word::Reload => {}
                 Word::Stop => return Ok(()),

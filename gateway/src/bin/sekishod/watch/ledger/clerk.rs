@@ -30,6 +30,8 @@ use super::summary::{self, Summary};
 const SURVEY_EVERY: Duration = Duration::from_secs(5);
 /// How many times longer than the last list took, at least, so that a full table is not read all the time.
 const SURVEY_REST: u32 = 20;
+/// How long a write that failed shows, so that whoever measures now and then sees it.
+const FAILURE_SHOWS: Duration = Duration::from_secs(20);
 
 /// What the thread is told.
 #[derive(Debug)]
@@ -96,6 +98,8 @@ pub(crate) struct Clerk {
     dropped: u64,
     /// What the file does not know yet of the feed that comes now: the disk did not take it.
     begun: Option<Begun>,
+    /// When a write last failed.
+    failed_at: Option<Instant>,
     /// For a file that is begun anew.
     settings: Option<WatchSettings>,
     clock: Steadiness,
@@ -125,6 +129,7 @@ impl Clerk {
             new_since_ms: i64::MIN,
             dropped: 0,
             begun: None,
+            failed_at: None,
             settings: None,
             clock: Steadiness::new(now, Instant::now()),
             budget_bytes: 0,
@@ -172,6 +177,7 @@ impl Clerk {
             Order::Tick(wall, now) => self.tick(wall, now),
             Order::Close => {
                 self.write_sightings()?;
+                self.write_begun()?;
                 self.seal(Timestamp::now())?;
                 self.store.set_fact(Fact::Clean, 1)
             }
@@ -323,8 +329,9 @@ impl Clerk {
 
     fn lost(&mut self, dropped: u64, since: Timestamp, until: Timestamp) -> rusqlite::Result<()> {
         self.dropped = dropped;
-        if self.begun.is_some() {
+        if let Some(begun) = &mut self.begun {
             // The file still has the count of another socket: looked at again once it knows of this one.
+            begun.at = begun.at.max(until);
             return Ok(());
         }
         let before = self.store.fact(Fact::Dropped)?.map_or(0, unsigned);
@@ -373,7 +380,9 @@ impl Clerk {
         self.begun = Some(Begun { facts, gap, since, at }.after(former));
         self.dropped = dropped;
         self.want(Want::Survey);
-        self.write_begun()
+        // By itself it may be written where the rest cannot: what this process lacks must not pass for an orderly end.
+        let unclean = self.store.set_fact(Fact::Clean, 0);
+        unclean.and(self.write_begun())
     }
 
     /// Writes what a feed that came means for the file, if that is not written yet.
@@ -388,7 +397,12 @@ impl Clerk {
     fn ceased(&mut self, at: Timestamp) -> rusqlite::Result<()> {
         self.is_fed = false;
         self.listings.give_up();
-        self.store.set_fact(Fact::Alive, at.as_millisecond())
+        self.alive(at)
+    }
+
+    /// Until now nothing is missing but what is told; while the beginning is not, the gap is measured from before it.
+    fn alive(&mut self, at: Timestamp) -> rusqlite::Result<()> {
+        if self.begun.is_some() { Ok(()) } else { self.store.set_fact(Fact::Alive, at.as_millisecond()) }
     }
 
     /// Tells the file what the policy says.
@@ -420,7 +434,7 @@ impl Clerk {
         outcome = outcome.and(self.write_sightings());
         outcome = outcome.and(self.write_begun());
         if self.is_fed {
-            outcome = outcome.and(self.store.set_fact(Fact::Alive, now.as_millisecond()));
+            outcome = outcome.and(self.alive(now));
         }
         if self.books.is_due(now) {
             outcome = outcome.and(self.seal(now));
@@ -460,7 +474,8 @@ impl Clerk {
         if rows.is_empty() {
             return Ok(());
         }
-        match self.store.flows(&rows, at.as_millisecond()) {
+        let alive_ms = self.begun.is_none().then(|| at.as_millisecond());
+        match self.store.flows(&rows, alive_ms) {
             Ok(first) => {
                 self.books.take(first, &rows);
                 Ok(())
@@ -482,6 +497,7 @@ impl Clerk {
 
     fn failed(&mut self, error: &rusqlite::Error) {
         tracing::error!(%error, "the ledger of connections cannot be written");
+        self.failed_at = Some(Instant::now());
         self.voice.lock().failed(error.to_string());
         if super::schema::is_damage(error) {
             match self.store.reopen() {
@@ -507,7 +523,8 @@ impl Clerk {
         match summary::read(&self.store, self.budget_bytes, self.retention_ms, now) {
             Ok(mut summary) => {
                 summary.open = self.open.len();
-                summary.writing = !self.books.has_unwritten() && self.begun.is_none();
+                let is_failing = self.failed_at.is_some_and(|at| at.elapsed() < FAILURE_SHOWS);
+                summary.writing = !is_failing && !self.books.has_unwritten() && self.begun.is_none();
                 *self.voice.lock() = summary;
             }
             Err(error) => self.failed(&error),

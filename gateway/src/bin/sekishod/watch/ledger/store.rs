@@ -122,7 +122,7 @@ impl Store {
     }
 
     /// Writes connections; gives their first row's number. The time is what [`Fact::Alive`] becomes.
-    pub(crate) fn flows(&mut self, rows: &[FlowRow], now_ms: i64) -> rusqlite::Result<i64> {
+    pub(crate) fn flows(&mut self, rows: &[FlowRow], alive_ms: Option<i64>) -> rusqlite::Result<i64> {
         self.transaction(|tx, names| {
             let mut insert = tx.prepare(INSERT_FLOW)?;
             let mut first = None;
@@ -152,7 +152,7 @@ impl Store {
                 ])?;
                 first = first.or(Some(id));
             }
-            set_fact(tx, Fact::Alive, now_ms)?;
+            alive_ms.map_or(Ok(()), |alive_ms| set_fact(tx, Fact::Alive, alive_ms))?;
             Ok(first.unwrap_or_default())
         })
     }

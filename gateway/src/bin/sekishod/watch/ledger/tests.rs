@@ -338,10 +338,39 @@ async fn what_the_disk_did_not_take_at_the_beginning_is_written_later() {
         }
     };
     assert_eq!(lost_denials.await, 1);
+    running.ledger.order(Order::Lost { dropped: 8, since: at(305), until: at(306) }).await;
     other.execute_batch("COMMIT").unwrap();
     running.ledger.order(Order::Tick(at(310), Instant::now())).await;
     list_end(&running).await;
     settled(&running).await;
+    let gaps = asked(&running, &query(None, None), Vec::new()).await.gaps;
+    let found: Vec<_> = gaps.iter().map(|gap| (gap.why, gap.since, gap.until, gap.lost)).collect();
+    let absent = (GapReason::Absent, at(150), Some(at(300)), None);
+    let overrun = (GapReason::Overrun, at(150), Some(at(306)), Some(8));
+    assert_eq!(found, [absent, overrun]);
+    running.close().await;
+}
+
+#[tokio::test]
+async fn what_the_beginning_owes_is_written_at_an_orderly_end() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut running = begun(directory.path()).await;
+    let at = |second| Timestamp::from_second(second).unwrap();
+    running.ledger.order(Order::Gained { is_new: true, dropped: 0, at: at(100) }).await;
+    running.ledger.order(Order::Tick(at(150), Instant::now())).await;
+    list_end(&running).await;
+    settled(&running).await;
+    let other = rusqlite::Connection::open(directory.path().join(schema::FILE)).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    running.ledger.order(Order::Gained { is_new: true, dropped: 3, at: at(300) }).await;
+    running.ledger.order(Order::Ceased(at(305))).await;
+    // Told once all before it was tried.
+    let heads = vec![packet_head("sekisho:modality", [192, 168, 20, 21], 3389)];
+    running.ledger.order(Order::Denied(heads, at(301))).await;
+    while !matches!(running.events.recv().await.unwrap(), Event::EventsLost { feed: Feed::Denials, .. }) {}
+    other.execute_batch("COMMIT").unwrap();
+    running.close().await;
+    let running = begun(directory.path()).await;
     let gaps = asked(&running, &query(None, None), Vec::new()).await.gaps;
     let found: Vec<_> = gaps.iter().map(|gap| (gap.why, gap.since, gap.until, gap.lost)).collect();
     let span = |why, lost| (why, at(150), Some(at(300)), lost);
