@@ -76,9 +76,7 @@ pub enum BackupError {
         why: String,
     },
     /// Something that the doors keep was lost, and no backup should take the place of one that still has it.
-    #[error(
-        "{0}; a backup would lack it: restore an older one, or remove the file that was kept aside, first"
-    )]
+    #[error("{lost}; a backup would lack it: {advice}", lost = .0, advice = .0.advice())]
     Lost(StoreError),
     /// Nothing to back up.
     #[error("there is no applied policy below `{}` to back up", .0.display())]
@@ -182,7 +180,10 @@ impl Backup {
             why: found.why,
         })?;
         let contents = contents.ok_or_else(|| BackupError::NoPolicy(root.to_owned()))?;
-        misses_no_door(&Keeper::Core.directory(root)).map_err(BackupError::Lost)?;
+        misses_no_door(&Keeper::Core.directory(root)).map_err(|error| match error {
+            StoreError::Io { doing, path, source } => BackupError::File { doing, path, source },
+            lost => BackupError::Lost(lost),
+        })?;
         let manifest = Manifest {
             format: FORMAT,
             product: env!("CARGO_PKG_VERSION").to_owned(),

@@ -117,6 +117,22 @@ pub enum StoreError {
     },
 }
 
+impl StoreError {
+    /// What somebody can do about a file of the doors that cannot be read.
+    #[must_use]
+    pub const fn advice(&self) -> &'static str {
+        match self {
+            StoreError::Damaged { .. } | StoreError::Lost { .. } => {
+                "restore a backup that holds it (sekisho restore), put the file that was kept aside back if another version \
+                 wrote it, or remove it to begin without what it held"
+            }
+            StoreError::Locked(_) | StoreError::Full(_) | StoreError::Io { .. } => {
+                "mend what keeps it from being read"
+            }
+        }
+    }
+}
+
 /// What core keeps of the doors, a file each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DoorFile {
@@ -133,6 +149,10 @@ pub enum DoorFile {
 }
 
 impl DoorFile {
+    /// Those without which the doors stay shut: nothing counts by the ids of sessions that are over.
+    const NEEDED: [DoorFile; 4] =
+        [DoorFile::Persons, DoorFile::Authority, DoorFile::Engineers, DoorFile::GrantMarks];
+
     const fn name(self) -> &'static str {
         match self {
             DoorFile::Persons => "persons",
@@ -355,7 +375,7 @@ impl Store {
 /// # Errors
 /// [`StoreError::Lost`] for the first that is, or when the directory cannot be read.
 pub(crate) fn misses_no_door(directory: &Path) -> Result<(), StoreError> {
-    for file in [DoorFile::Persons, DoorFile::Authority, DoorFile::Engineers, DoorFile::GrantMarks] {
+    for file in DoorFile::NEEDED {
         let path = directory.join(file.name());
         match kept_aside(directory, file.name())? {
             Some(kept) if !path.exists() => return Err(StoreError::Lost { path, kept }),

@@ -95,11 +95,10 @@ impl Doors {
         let book = kept(store, DoorFile::Persons, &mut unreadable).unwrap_or_default();
         let registry = kept(store, DoorFile::Engineers, &mut unreadable).unwrap_or_default();
         let authority = kept(store, DoorFile::Authority, &mut unreadable);
-        let known = unreadable.len();
         // Nothing counts by these: without them the log misses how sessions of a former run ended.
-        let left: Vec<SessionId> = kept(store, DoorFile::Sessions, &mut unreadable).unwrap_or_default();
-        let troubles = unreadable.iter().map(StoreError::to_string).collect();
-        unreadable.truncate(known);
+        let mut forgotten = Vec::new();
+        let left: Vec<SessionId> = kept(store, DoorFile::Sessions, &mut forgotten).unwrap_or_default();
+        let troubles = unreadable.iter().chain(&forgotten).map(StoreError::to_string).collect();
         let doors = Doors {
             book,
             registry,
@@ -124,15 +123,9 @@ impl Doors {
         if self.unreadable.is_empty() {
             return Ok(());
         }
-        let is_kept =
-            |error: &StoreError| matches!(error, StoreError::Damaged { .. } | StoreError::Lost { .. });
-        let advice = if self.unreadable.iter().any(is_kept) {
-            "restore a backup that holds it (sekisho restore), put the file that was kept aside back if another version wrote it, or remove it to begin without what it held"
-        } else {
-            "mend what keeps it from being read"
-        };
-        let found: Vec<_> = self.unreadable.iter().map(StoreError::to_string).collect();
-        let why = format!("the doors stay shut: {}; {advice}, then restart sekisho-core", found.join("; "));
+        let found: Vec<_> =
+            self.unreadable.iter().map(|error| format!("{error}: {}", error.advice())).collect();
+        let why = format!("the doors stay shut: {}; then restart sekisho-core", found.join("; "));
         Err(Fault::new(FaultKind::Failed, why))
     }
 

@@ -1,4 +1,4 @@
-//! Losses on their way to the log. Each is an alarm there, and a flood, or a disk that takes nothing, loses something
+//! LossAlarms on their way to the log. Each is an alarm there, and a flood, or a disk that takes nothing, loses something
 //! every moment: the first of a feed is told at once, what follows within a minute is told together at its end.
 
 use std::collections::BTreeMap;
@@ -20,7 +20,7 @@ pub(crate) struct Loss {
 
 /// What of each feed the log was told, and what waits.
 #[derive(Debug, Default)]
-pub(crate) struct Losses(BTreeMap<Feed, Losing>);
+pub(crate) struct LossAlarms(BTreeMap<Feed, Losing>);
 
 #[derive(Debug)]
 struct Losing {
@@ -28,7 +28,7 @@ struct Losing {
     waiting: Option<Loss>,
 }
 
-impl Losses {
+impl LossAlarms {
     /// Takes a loss up: what the log is told now.
     pub(crate) fn take(&mut self, feed: Feed, loss: Loss, now: Instant) -> Option<Event> {
         match self.0.get_mut(&feed) {
@@ -88,7 +88,7 @@ mod tests {
     fn a_flood_of_losses_is_told_to_the_last_and_not_one_by_one() {
         let at = |second| Timestamp::from_second(second).unwrap();
         let loss = |count, second| Loss { count, since: at(second), until: at(second + 1) };
-        let mut losses = Losses::default();
+        let mut losses = LossAlarms::default();
         let begin = Instant::now();
         let after = |seconds| begin + Duration::from_secs(seconds);
         assert_eq!(losses.take(Feed::Denials, loss(5, 100), begin), Some(loss(5, 100).event(Feed::Denials)));

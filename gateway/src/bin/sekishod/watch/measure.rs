@@ -10,7 +10,7 @@ use policy::guideline::Observed;
 use policy::guideline::observation::{Feed as FeedFact, Feeds, Observation};
 
 use super::ledger::Summary;
-use super::losses::{Loss, Losses};
+use super::losses::{Loss, LossAlarms};
 use crate::memory;
 
 /// One of the kernel's two feeds.
@@ -29,7 +29,7 @@ pub(crate) struct Witness {
     started_at: Timestamp,
     tally: Tally,
     recorder: Recorder,
-    losses: Losses,
+    losses: LossAlarms,
     pub(crate) denials: FeedState,
     pub(crate) connections: FeedState,
 }
@@ -38,7 +38,7 @@ impl Witness {
     /// Begins.
     pub(crate) fn new(recorder: Recorder, started_at: Timestamp) -> Self {
         let (denials, connections) = (FeedState::default(), FeedState::default());
-        let (tally, losses) = (Tally::default(), Losses::default());
+        let (tally, losses) = (Tally::default(), LossAlarms::default());
         Witness { started_at, tally, recorder, losses, denials, connections }
     }
 

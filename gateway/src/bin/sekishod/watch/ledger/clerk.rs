@@ -400,7 +400,8 @@ impl Clerk {
         self.alive(at)
     }
 
-    /// Until now nothing is missing but what is told; while the beginning is not, the gap is measured from before it.
+    /// Marks that nothing is missing until now. Not while the beginning is unwritten: a next start measures the gap, which the
+    /// file does not have yet, from this mark.
     fn alive(&mut self, at: Timestamp) -> rusqlite::Result<()> {
         if self.begun.is_some() { Ok(()) } else { self.store.set_fact(Fact::Alive, at.as_millisecond()) }
     }

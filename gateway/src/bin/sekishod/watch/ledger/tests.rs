@@ -275,7 +275,6 @@ async fn sums_hold_what_ended_and_what_is_open_and_nothing_twice() {
 async fn what_is_lost_is_a_gap_and_an_event_once() {
     let directory = tempfile::tempdir().unwrap();
     let mut running = begun(directory.path()).await;
-    let at = |second| Timestamp::from_second(second).unwrap();
     let gained = |is_new, dropped, second| Order::Gained { is_new, dropped, at: at(second) };
     running.ledger.order(gained(true, 0, 100)).await;
     running.ledger.order(Order::Tick(at(150), Instant::now())).await;
@@ -314,30 +313,40 @@ async fn what_is_lost_is_a_gap_and_an_event_once() {
     running.close().await;
 }
 
-#[tokio::test]
-async fn what_the_disk_did_not_take_at_the_beginning_is_written_later() {
-    let directory = tempfile::tempdir().unwrap();
-    let mut running = begun(directory.path()).await;
-    let at = |second| Timestamp::from_second(second).unwrap();
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap()
+}
+
+/// A ledger that was alive at 150, and whose feed came anew at 300 while nothing could be written: somebody else writes,
+/// until the connection is told to commit.
+async fn begun_unwritten(directory: &Path) -> (Running, rusqlite::Connection) {
+    let running = begun(directory).await;
     running.ledger.order(Order::Gained { is_new: true, dropped: 0, at: at(100) }).await;
     running.ledger.order(Order::Tick(at(150), Instant::now())).await;
     list_end(&running).await;
     settled(&running).await;
-    // Nothing can be written while somebody else does.
-    let other = rusqlite::Connection::open(directory.path().join(schema::FILE)).unwrap();
+    let other = rusqlite::Connection::open(directory.join(schema::FILE)).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     running.ledger.order(Order::Gained { is_new: true, dropped: 3, at: at(300) }).await;
+    (running, other)
+}
+
+/// Has a denial lost, which is told once all was tried that was ordered before.
+async fn denial_lost(running: &mut Running) -> u64 {
     let heads = vec![packet_head("sekisho:modality", [192, 168, 20, 21], 3389)];
     running.ledger.order(Order::Denied(heads, at(301))).await;
-    let lost_denials = async {
-        loop {
-            if let Event::EventsLost { feed: Feed::Denials, count, .. } = running.events.recv().await.unwrap()
-            {
-                return count;
-            }
+    loop {
+        if let Event::EventsLost { feed: Feed::Denials, count, .. } = running.events.recv().await.unwrap() {
+            return count;
         }
-    };
-    assert_eq!(lost_denials.await, 1);
+    }
+}
+
+#[tokio::test]
+async fn what_the_disk_did_not_take_at_the_beginning_is_written_later() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut running, other) = begun_unwritten(directory.path()).await;
+    assert_eq!(denial_lost(&mut running).await, 1);
     running.ledger.order(Order::Lost { dropped: 8, since: at(305), until: at(306) }).await;
     other.execute_batch("COMMIT").unwrap();
     running.ledger.order(Order::Tick(at(310), Instant::now())).await;
@@ -354,20 +363,9 @@ async fn what_the_disk_did_not_take_at_the_beginning_is_written_later() {
 #[tokio::test]
 async fn what_the_beginning_owes_is_written_at_an_orderly_end() {
     let directory = tempfile::tempdir().unwrap();
-    let mut running = begun(directory.path()).await;
-    let at = |second| Timestamp::from_second(second).unwrap();
-    running.ledger.order(Order::Gained { is_new: true, dropped: 0, at: at(100) }).await;
-    running.ledger.order(Order::Tick(at(150), Instant::now())).await;
-    list_end(&running).await;
-    settled(&running).await;
-    let other = rusqlite::Connection::open(directory.path().join(schema::FILE)).unwrap();
-    other.execute_batch("BEGIN IMMEDIATE").unwrap();
-    running.ledger.order(Order::Gained { is_new: true, dropped: 3, at: at(300) }).await;
+    let (mut running, other) = begun_unwritten(directory.path()).await;
     running.ledger.order(Order::Ceased(at(305))).await;
-    // Told once all before it was tried.
-    let heads = vec![packet_head("sekisho:modality", [192, 168, 20, 21], 3389)];
-    running.ledger.order(Order::Denied(heads, at(301))).await;
-    while !matches!(running.events.recv().await.unwrap(), Event::EventsLost { feed: Feed::Denials, .. }) {}
+    denial_lost(&mut running).await;
     other.execute_batch("COMMIT").unwrap();
     running.close().await;
     let running = begun(directory.path()).await;
